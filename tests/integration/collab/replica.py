@@ -90,7 +90,7 @@ async def replica(
     if answers_open:
         await bus.connection.subscribe(OPEN.subject, queue="svgx-collab", cb=answer_open)
     await bus.settle()
-    rooms.start()
+    await rooms.start()
     running = Replica(bus, rooms, client)
     try:
         yield running

@@ -163,7 +163,29 @@ async def wait_until_computed(barrier: asyncio.Barrier) -> None:
             await pause()
 
 
-async def test_yjs_client_that_another_user_claims_is_not_used_again(
+async def claim(editor: Editor, client: int) -> None:
+    """Show a Yjs client as the client of another user, and wait until the holder knows it."""
+    state = AuthoredState("eve", client, 1, "{}", 1)
+    await editor.bus.broadcast(CANVAS_AWARENESS, state, canvas_id=editor.canvas_id)
+    async with asyncio.timeout(20):
+        while len((await editor.sync()).awareness) < 2:
+            await pause()
+
+
+async def test_yjs_client_that_another_user_claims_stays_in_use(
+    backing: DevStack, author: Author
+) -> None:
+    """The holder knows the author of the client's first structs. Proves R-ELEMENT-8 and R-BOUND-9."""
+    async with replica(backing):
+        await author.create("first")
+        (client,) = await author.clients()
+        await claim(author.editor, client)
+        await author.create("next")
+        assert set(await author.editor.held()) == {"first", "next"}
+        assert await author.clients() == {client}
+
+
+async def test_yjs_client_that_another_user_claims_at_a_new_holder_is_not_used_again(
     backing: DevStack, author: Author, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The edit is refused, and the next one has a new Yjs client. Proves R-ELEMENT-8 and R-BOUND-9."""
@@ -171,12 +193,9 @@ async def test_yjs_client_that_another_user_claims_is_not_used_again(
     editor = author.editor
     async with replica(backing):
         await author.create("first")
-        (claimed,) = await author.clients()
-        state = AuthoredState("eve", claimed, 1, "{}", 1)
-        await editor.bus.broadcast(CANVAS_AWARENESS, state, canvas_id=editor.canvas_id)
-        async with asyncio.timeout(20):
-            while len((await editor.sync()).awareness) < 2:
-                await pause()
+    async with replica(backing):
+        (client,) = await author.clients()
+        await claim(editor, client)
         with pytest.raises(Overloaded):
             await author.create("refused")
         await author.create("next")

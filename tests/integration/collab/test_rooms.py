@@ -18,7 +18,13 @@ from svgx_collab import rooms as rooms_module
 from svgx_collab.deletions import Deletions
 from svgx_collab.leases import LEASE_SECONDS
 from svgx_collab.room import MAX_IN_FLIGHT, Receipt, Room
-from svgx_common.contract.collab import CANVAS_UPDATE, Broadcast, Edit
+from svgx_common.contract.collab import (
+    CANVAS_UPDATE,
+    LATE_COMMITS,
+    Broadcast,
+    Edit,
+    LateCommits,
+)
 from svgx_common.contract.errors import NotFound, SvgxError, Unavailable
 from svgx_common.contract.operation import Empty
 from svgx_common.contract.state import (
@@ -289,6 +295,98 @@ async def test_replica_that_lost_its_lease_leaves_the_canvas(
         await editor.set("b", "2")
         assert two.rooms.details()["held"] == 1
         assert await editor.held() == {"a": "1", "b": "2"}
+
+
+@pytest.mark.parametrize("cause", ["lease", "redis", "nats", "report"])
+async def test_holder_loads_commits_of_another_writer_that_it_may_have_missed(
+    backing: DevStack, bus: Bus, editor: Editor, cause: str
+) -> None:
+    """Another replica held the canvas while this one was frozen, or has committed edits late. Nobody edits afterwards.
+
+    Proves R-FAIL-13.
+    """
+    valkey = backing.process("valkey")
+    other = Editor(bus, editor.canvas_id)
+    async with replica(backing) as one, replica(backing, answers_open=False) as two:
+        await editor.set("a", "1")
+        await append(bus, editor.canvas_id, other.draw("b", "2"))
+        match cause:
+            case "lease":
+                await one.redis.delete(f"svgx:lease:{editor.canvas_id}")
+                await one.rooms.renew_leases()
+            case "redis":
+                valkey.pause()
+                try:
+                    await one.rooms.renew_leases()
+                finally:
+                    valkey.resume()
+                await one.rooms.renew_leases()
+            case "nats":
+                await one.bus.connection.force_reconnect()
+            case _:
+                await two.bus.broadcast(LATE_COMMITS, LateCommits(editor.canvas_id, 2))
+        async with asyncio.timeout(20):
+            while await editor.held() != {"a": "1", "b": "2"}:
+                await pause()
+
+
+async def test_holder_repeats_a_failed_load_of_missed_commits(
+    backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The load that follows a gap fails once, and nobody edits afterwards. Proves R-FAIL-13."""
+    other = Editor(bus, editor.canvas_id)
+    async with replica(backing) as one:
+        await editor.set("a", "1")
+        ask = one.bus.ask
+        failures: list[object] = []
+
+        async def fail_first_load(operation: Any, *arguments: Any, **options: Any) -> Any:
+            if operation is JOURNAL_LOAD and not failures:
+                failures.append(operation)
+                raise Unavailable("the state service ends")
+            return await ask(operation, *arguments, **options)
+
+        monkeypatch.setattr(one.bus, "ask", fail_first_load)
+        await append(bus, editor.canvas_id, other.draw("b", "2"))
+        await editor.set("c", "3")
+        async with asyncio.timeout(20):
+            while await editor.held() != {"a": "1", "b": "2", "c": "3"}:
+                await pause()
+        assert failures
+
+
+async def test_replica_without_its_lease_reports_its_last_commits(
+    backing: DevStack, editor: Editor
+) -> None:
+    """The new holder learns of the commits without a commit of its own. Proves R-FAIL-13."""
+    reports: asyncio.Queue[LateCommits] = asyncio.Queue()
+
+    async def note(_: str, content: bytes) -> None:
+        reports.put_nowait(decode(LateCommits, content))
+
+    async with replica(backing) as one, replica(backing, answers_open=False) as two:
+        await two.bus.listen(LATE_COMMITS.subject, note)
+        await two.bus.settle()
+        await editor.set("a", "1")
+        await one.redis.set(f"svgx:lease:{editor.canvas_id}", two.bus.replica_id)
+        await one.rooms.renew_leases()
+        async with asyncio.timeout(10):
+            assert await reports.get() == LateCommits(editor.canvas_id, 1)
+
+
+async def test_sync_request_that_finds_a_failed_room_is_refused_at_once(
+    backing: DevStack, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The room is opened again for the repeated request, and not after the time limit of one. Proves R-SYNC-13."""
+    async with replica(backing) as one:
+        await editor.set("a", "1")
+        (held,) = one.rooms._held.values()
+        with monkeypatch.context() as patch:
+            patch.setattr(shared_document, "split", harm_unchecked)
+            # No broadcast and no commit integrates this edit before the sync request.
+            held.room.receive([Edit("eve", HARM)])
+        async with asyncio.timeout(4):
+            assert await editor.held() == {"a": "1"}
 
 
 async def test_two_holders_of_one_canvas_merge(backing: DevStack, bus: Bus, editor: Editor) -> None:

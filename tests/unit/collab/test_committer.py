@@ -6,8 +6,8 @@ from typing import cast
 
 import pytest
 
-from svgx_collab import journal
-from svgx_collab.journal import Committer, UnsavedEntry
+from svgx_collab.commits import committer as committer_module
+from svgx_collab.commits.committer import Committer, UnsavedEntry
 from svgx_common.contract.errors import (
     DeadlineExceeded,
     Forbidden,
@@ -73,7 +73,7 @@ async def test_commit_is_repeated_until_it_succeeds(
     The log lines of all attempts have one trace id, which the requests carry to the state service. Proves R-FAIL-18
     and R-OBS-4.
     """
-    monkeypatch.setattr(journal, "BACK_OFF_SECONDS", (0.0,))
+    monkeypatch.setattr(committer_module, "BACK_OFF_SECONDS", (0.0,))
     delivered: list[tuple[Entry, Committed]] = []
     result = Committed("canvas", 7)
 
@@ -144,7 +144,7 @@ async def test_entries_of_a_canvas_are_committed_in_their_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Canvases with small entries come first. The entries of one canvas keep their order. Proves R-SAVE-12."""
-    monkeypatch.setattr(journal, "GROUP_BYTES", 10)
+    monkeypatch.setattr(committer_module, "GROUP_BYTES", 10)
     sizes = {"large": [9, 1, 8, 2], "small": [3, 1], "middle": [5]}
     entries = [
         Entry(canvas_id, "writer", sequence, ("author",), b"u" * size)
@@ -167,8 +167,8 @@ async def test_entries_of_a_canvas_are_committed_in_their_order(
 
 async def test_early_commits_keep_their_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     """An arriving edit may be committed early. The next commit is then delayed by the same time. Proves R-SYNC-7."""
-    monkeypatch.setattr(journal, "COMMIT_INTERVAL_SECONDS", 3600.0)
-    monkeypatch.setattr(journal, "COMMIT_SLACK_SECONDS", 5400.0)
+    monkeypatch.setattr(committer_module, "COMMIT_INTERVAL_SECONDS", 3600.0)
+    monkeypatch.setattr(committer_module, "COMMIT_SLACK_SECONDS", 5400.0)
 
     async def deliver(*_: object) -> None:
         pass

@@ -12,7 +12,8 @@ from svgx_common.redis import Redis, RedisError
 class Script:
     """A fake of the Redis script that takes leases. `owners` has the owners of some leases by canvas.
 
-    The script fails after `fails_after` calls.
+    The replica has the other leases. An empty owner stands for a free lease. The script fails after `fails_after`
+    calls.
     """
 
     def __init__(self, owners: dict[str, str], fails_after: int) -> None:
@@ -51,12 +52,25 @@ async def test_renewal_that_fails_half_way_reports_the_lost_leases_found_so_far(
     monkeypatch.setattr(module, "RENEWED_TOGETHER", 2)
     script = Script({"b": "other", "d": "other"}, fails_after=1)
     leases = Leases(cast(Redis, FakeRedis(script)), "own", _alive)
-    assert await leases.renew(["a", "b", "c", "d"]) == ["b"]
+    assert (await leases.renew(["a", "b", "c", "d"])).lost == ["b"]
     assert leases.is_degraded
-    assert await leases.renew(["a", "b"]) == []
+    assert (await leases.renew(["a", "b"])).lost == []
     script.fail_after(1)
     assert await leases.take("a")
     assert not leases.is_degraded
+
+
+async def test_renewal_names_the_canvases_that_another_replica_may_have_held() -> None:
+    """These are canvases with a free lease, and all canvases after a failure of Redis. Proves R-FAIL-13."""
+    script = Script({"free": "", "lost": "other"}, fails_after=1)
+    leases = Leases(cast(Redis, FakeRedis(script)), "own", _alive)
+    canvases = ["kept", "free", "lost"]
+    assert (await leases.renew(canvases)).doubtful == ["free"]
+    assert (await leases.renew(canvases)).doubtful == []
+    script.fail_after(3)
+    assert await leases.take("new")
+    assert (await leases.renew(canvases)).doubtful == ["kept", "free"]
+    assert (await leases.renew(canvases)).doubtful == ["free"]
 
 
 async def test_one_command_renews_many_leases() -> None:
@@ -65,4 +79,4 @@ async def test_one_command_renews_many_leases() -> None:
     lost = [canvases[0], canvases[module.RENEWED_TOGETHER], canvases[-1]]
     script = Script(dict.fromkeys(lost, "other"), fails_after=3)
     leases = Leases(cast(Redis, FakeRedis(script)), "own", _alive)
-    assert await leases.renew(canvases) == lost
+    assert (await leases.renew(canvases)).lost == lost

@@ -115,7 +115,7 @@ def test_edit_that_forges_nothing_is_accepted(monkeypatch: pytest.MonkeyPatch, c
 def test_claimed_client_of_an_absent_user_accepts_the_edits_of_this_user(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The connection of Ann breaks before her last edits, and Eve is present with the client of Ann. Proves R-BOUND-9."""
+    """The connection of Ann breaks before her last edits, and Eve claims the client of Ann. Proves R-BOUND-9."""
     canvas = Canvas(monkeypatch)
     assert canvas.receive("ann", drawing(ANNS_CLIENT, "a")) == []
     canvas.participants.receive("ann", State(ANNS_CLIENT, 2, "null"), canvas.now)

@@ -1,6 +1,6 @@
 """Repeatable operations: quick reads, and the writes that change nothing the second time."""
 
-from svgx_common.contract import OPERATIONS, auth, ratelimits, state
+from svgx_common.contract import OPERATIONS, auth, collab, ratelimits, state
 from svgx_common.contract.live import locks, undo
 from svgx_common.contract.policy import Pool, RateClass
 from svgx_common.contract.storage import values
@@ -40,6 +40,11 @@ def test_write_is_not_repeatable_unless_it_changes_nothing() -> None:
 def test_lookup_of_accounts_is_repeatable() -> None:
     """Proves R-FAIL-21: a change of a canvas's members succeeds although one replica of auth is frozen."""
     assert auth.FIND_ACCOUNTS.repeatable
+
+
+def test_request_to_open_a_canvas_is_repeatable() -> None:
+    """Proves R-FAIL-21: a canvas is opened although the request goes to a frozen replica first."""
+    assert collab.OPEN.repeatable
 
 
 def test_commit_is_repeated_only_by_the_journal() -> None:

@@ -100,7 +100,7 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
         runtime.health.watch("redis", functools.partial(redis.check, client))
         runtime.health.describe("canvases", rooms.details)
         runtime.health.describe("balance", loads.details)
-        rooms.start()
+        await rooms.start()
         stack.push_async_callback(rooms.stop)
         await loads.start()
         stack.push_async_callback(loads.stop)

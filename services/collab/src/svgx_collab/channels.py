@@ -103,7 +103,7 @@ class Channels:
     """The handlers of the messages that gateways send to held canvases.
 
     `find` returns the held canvas with an id. `on_unsaved` is called with the id of a canvas that has unsaved edits.
-    `discard` stops holding a failed room, which must not be used any more; `start_discarding` does this in a task.
+    `start_discarding` stops holding a failed room, which must not be used any more.
     `unsaved_bytes` returns the bytes of uncommitted edits of the whole replica.
     """
 
@@ -114,7 +114,6 @@ class Channels:
         *,
         find: Callable[[str], HeldCanvas | None],
         on_unsaved: Callable[[str], None],
-        discard: Callable[[HeldCanvas, Fault], Awaitable[None]],
         start_discarding: Callable[[HeldCanvas, Fault], None],
         unsaved_bytes: Callable[[], int],
     ) -> None:
@@ -130,7 +129,6 @@ class Channels:
         self._waiting = BackgroundTasks()
         """The batches that wait for their turns, or are applied in turns."""
         self._on_unsaved = on_unsaved
-        self._discard = discard
         self._start_discarding = start_discarding
         self._unsaved_bytes = unsaved_bytes
         self._was_overloaded = False
@@ -380,7 +378,8 @@ class Channels:
         except SvgxError:
             raise
         except Fault as fault:
-            await self._discard(held, fault)
+            # In a task: the end of the room's subscriptions cancels this handler, before it can answer.
+            self._start_discarding(held, fault)
             raise Unavailable("the canvas is being reopened") from None
         except Exception:
             log.exception("a channel's handler failed", subject=message.subject)

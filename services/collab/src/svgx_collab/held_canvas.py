@@ -84,6 +84,8 @@ class HeldCanvas:
         """The batches that wait for their turns."""
         self.subscriptions: list[Subscription] = []
         """The NATS subscriptions of the canvas's channels."""
+        self.next_holder: str | None = None
+        """The replica that gets the lease when this replica has left the canvas; None releases the lease."""
         self._state: State = Holding()
         self._waiting: list[WaitingRequest] = []
         self._origins_without_entry: list[tuple[int, SpanContext]] = []
@@ -119,11 +121,12 @@ class HeldCanvas:
         """True when the canvas is not held any more."""
         return isinstance(self._state, Released)
 
-    def begin_leaving(self) -> bool:
+    def begin_leaving(self, next_holder: str | None = None) -> bool:
         """Go from `Holding` to `Leaving`. Return False, and change nothing, in any other state."""
         if not isinstance(self._state, Holding):
             return False
         self._state = Leaving()
+        self.next_holder = next_holder
         return True
 
     async def wait_committed(self) -> None:

@@ -12,6 +12,7 @@ import structlog
 from prometheus_client import Counter
 
 from svgx_common.redis import Redis, RedisError
+from svgx_yjs.record import record
 
 log = structlog.get_logger(__name__)
 
@@ -29,14 +30,13 @@ RENEWED_TOGETHER = 100
 """Largest number of leases that one command renews. A command for each lease took 0.3 ms of processor time."""
 
 # Takes each lease for the replica ARGV[1] for ARGV[3] ms when the lease is free, or owned by ARGV[1] or by the dead
-# replica ARGV[2]. Returns the owners.
+# replica ARGV[2]. Returns the owners before that; an empty owner stands for a free lease.
 _TAKE = """
 local owners = {}
 for number, key in ipairs(KEYS) do
-    local owner = redis.call('GET', key)
-    if not owner or owner == ARGV[1] or owner == ARGV[2] then
+    local owner = redis.call('GET', key) or ''
+    if owner == '' or owner == ARGV[1] or owner == ARGV[2] then
         redis.call('SET', key, ARGV[1], 'PX', ARGV[3])
-        owner = ARGV[1]
     end
     owners[number] = owner
 end
@@ -58,6 +58,17 @@ IsAlive = Callable[[str], Awaitable[bool]]
 """A function that takes the id of a replica, and returns whether this replica still answers."""
 
 
+@record
+class Renewal:
+    """The outcome of a renewal."""
+
+    lost: list[str]
+    """The canvases with leases that other replicas own."""
+    doubtful: list[str]
+    """The canvases that another replica may have held and left since the last renewal, because Redis did not answer, or
+    because the lease was free."""
+
+
 class Leases:
     """The leases of one replica. `is_alive` returns whether another replica still answers."""
 
@@ -69,6 +80,8 @@ class Leases:
         self._release_script = redis.register_script(_RELEASE)
         self.is_degraded = False
         """True after a request that Redis did not answer, until leases are taken or renewed again."""
+        self._has_failed = False
+        """True after a request that Redis did not answer, until leases are renewed again."""
 
     async def take(self, canvas_id: str) -> bool:
         """Take the lease if it is free or its owner is dead. Return whether this replica may hold the canvas.
@@ -76,30 +89,29 @@ class Leases:
         A replica may hold a canvas when it has the lease, or when Redis is not reachable.
         """
         owners = await self._take([canvas_id])
-        if owners is None or owners == [self._replica_id]:
+        if owners is None or owners[0] in ("", self._replica_id):
             return True
-        if await self._is_alive(owners[0]):
+        dead = owners[0]
+        if await self._is_alive(dead):
             return False
-        owners = await self._take([canvas_id], dead=owners[0])
-        return owners is None or owners == [self._replica_id]
+        owners = await self._take([canvas_id], dead=dead)
+        return owners is None or owners[0] in ("", self._replica_id, dead)
 
-    async def renew(self, canvas_ids: Sequence[str]) -> list[str]:
-        """Renew the leases. Return the ids of canvases with leases that other replicas own.
-
-        When Redis stops answering, return the canvases found so far. The other leases are renewed at the next call.
-        """
-        lost = []
+    async def renew(self, canvas_ids: Sequence[str]) -> Renewal:
+        """Renew the leases. When Redis stops answering, the other leases are renewed at the next call."""
+        renewal = Renewal([], [])
+        has_failed, self._has_failed = self._has_failed, False
         for first in range(0, len(canvas_ids), RENEWED_TOGETHER):
             renewed = canvas_ids[first : first + RENEWED_TOGETHER]
             owners = await self._take(renewed)
             if owners is None:
                 break
-            lost += [
-                canvas_id
-                for canvas_id, owner in zip(renewed, owners, strict=True)
-                if owner != self._replica_id
-            ]
-        return lost
+            for canvas_id, owner in zip(renewed, owners, strict=True):
+                if owner not in ("", self._replica_id):
+                    renewal.lost.append(canvas_id)
+                elif has_failed or not owner:
+                    renewal.doubtful.append(canvas_id)
+        return renewal
 
     async def give(self, canvas_id: str, replica_id: str) -> None:
         """Give the lease to another replica if this replica owns it, so that no third replica opens the canvas."""
@@ -124,7 +136,10 @@ class Leases:
             self._note_failure(error)
 
     async def _take(self, canvas_ids: Sequence[str], dead: str = "") -> list[str] | None:
-        """Take or renew leases. Return their owners, or None when Redis is not reachable."""
+        """Take or renew leases. Return their owners before that, or None when Redis is not reachable.
+
+        An empty owner stands for a lease that was free.
+        """
         try:
             owners = await self._take_script(
                 keys=[*map(_key, canvas_ids)],
@@ -144,7 +159,7 @@ class Leases:
                 "redis is not reachable; canvases are held without leases",
                 error=type(error).__name__,
             )
-        self.is_degraded = True
+        self.is_degraded = self._has_failed = True
 
 
 def _key(canvas_id: str) -> str:

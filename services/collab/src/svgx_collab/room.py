@@ -332,6 +332,11 @@ class Room:
         return follows
 
     @property
+    def oldest_in_flight(self) -> int:
+        """The sequence of the oldest entry in flight, or of the next entry if none is in flight."""
+        return self._entries_made - len(self._in_flight) + 1
+
+    @property
     def position_in_flight(self) -> int:
         """The number of parts of edits that are committed, or are in an entry in flight."""
         return self._parts_committed + sum(each.parts for each in self._in_flight)

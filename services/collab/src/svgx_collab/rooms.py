@@ -15,9 +15,10 @@ from prometheus_client import Counter, Gauge, Histogram
 from svgx_canvas.document.faults import Fault
 from svgx_collab.bounds import Bounds, Pace
 from svgx_collab.channels import Channels
+from svgx_collab.commits.committer import OLDEST_UNSAVED, UNSAVED_BYTES, Committer, UnsavedEntry
+from svgx_collab.commits.missed_commits import MissedCommits
 from svgx_collab.content.whole_updates import WholeUpdates
 from svgx_collab.held_canvas import HeldCanvas
-from svgx_collab.journal import OLDEST_UNSAVED, UNSAVED_BYTES, Committer, UnsavedEntry
 from svgx_collab.leases import RENEW_SECONDS, Leases
 from svgx_collab.links.broadcaster import Broadcaster
 from svgx_collab.room import Room
@@ -96,12 +97,18 @@ class Rooms:
             self._links,
             find=self._held.get,
             on_unsaved=self._mark_unsaved,
-            discard=self._discard,
             start_discarding=self._start_discarding,
             unsaved_bytes=self._unsaved_bytes,
         )
         self._committer = Committer(bus, self._collect, self._deliver)
-        bus.on_reconnect(self._lose_element_events)
+        self._missed_commits = MissedCommits(
+            bus,
+            find=self._held.get,
+            is_opening=self._opening.__contains__,
+            on_loaded=self._continue_after_load,
+            on_fault=self._discard,
+        )
+        bus.on_reconnect(self._note_reconnect)
         HELD.set_function(lambda: len(self._held))
         PARTICIPANTS.set_function(
             lambda: sum(len(held.participants) for held in self._held.values())
@@ -109,8 +116,10 @@ class Rooms:
         UNSAVED_BYTES.set_function(self._unsaved_bytes)
         OLDEST_UNSAVED.set_function(self._oldest_unsaved_seconds)
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Start the tasks that commit, broadcast, send element events, renew leases and leave idle canvases."""
+        await self._missed_commits.listen()
+        self._background.repeat("load missed commits", self._missed_commits.load)
         self._background.repeat("commit", self._committer.commit_collected)
         self._background.repeat("broadcast", self._broadcaster.flush)
         self._background.repeat("element events", self._broadcaster.elements.flush)
@@ -156,7 +165,10 @@ class Rooms:
 
         Loading a large canvas may take longer than a lease lasts, so leases of canvases that load are renewed too.
         """
-        for canvas_id in await self._leases.renew([*self._held.keys() | self._loading]):
+        renewal = await self._leases.renew([*self._held.keys() | self._loading])
+        for canvas_id in renewal.doubtful:
+            self._missed_commits.suspect(canvas_id)
+        for canvas_id in renewal.lost:
             log.info("another replica holds the canvas", canvas_id=canvas_id)
             self._start_leaving(canvas_id, LEASE_LOST)
         # Wait only for a limited time, because leases must be renewed even while the state service does not commit.
@@ -174,7 +186,16 @@ class Rooms:
 
         Return False if the canvas is not held, or is being left already.
         """
-        return await self._leave(canvas_id, BUSY, replica_id)
+        held = self._held.get(canvas_id)
+        try:
+            return await self._leave(canvas_id, BUSY, replica_id)
+        except asyncio.CancelledError:
+            # The caller does not ask the replica any more. `_finish_leaving` goes on, and releases the lease.
+            if held is not None:
+                held.next_holder = None
+                if held.is_released:
+                    self._leaving.start("release", self.release_given_lease(canvas_id, replica_id))
+            raise
 
     async def decline(self, canvas_id: str) -> None:
         """Release the lease that another replica has given to this replica, because it does not take the canvas."""
@@ -241,17 +262,17 @@ class Rooms:
 
     async def _leave(self, canvas_id: str, reason: str, next_holder: str | None = None) -> bool:
         held = self._held.get(canvas_id)
-        if held is None or not held.begin_leaving():
+        if held is None or not held.begin_leaving(next_holder):
             return False
         # In a task, because the canvas must be released even if the caller is cancelled.
-        leaving = self._leaving.start("leaving", self._finish_leaving(held, reason, next_holder))
+        leaving = self._leaving.start("leaving", self._finish_leaving(held, reason))
         await asyncio.shield(leaving)
         return True
 
-    async def _finish_leaving(self, held: HeldCanvas, reason: str, next_holder: str | None) -> None:
-        """Commit all edits, and release the canvas. Give its lease to the replica `next_holder`.
+    async def _finish_leaving(self, held: HeldCanvas, reason: str) -> None:
+        """Commit all edits, and release the canvas. Give its lease to the next holder.
 
-        If `next_holder` is None, release the lease too, unless another replica has it.
+        Without a next holder, release the lease too, unless another replica has it.
         """
         canvas_id = held.room.canvas_id
         held.room.pace.end_pauses()
@@ -273,11 +294,17 @@ class Rooms:
             # these edits only after the next checkpoint of their gateway.
             await self._broadcaster.broadcast_changes(held)
             await self._links.flush()
+        next_holder = held.next_holder
         if next_holder is not None:
             await self._leases.give(canvas_id, next_holder)
         self._release(held, reason)
-        if next_holder is None and reason != LEASE_LOST:
+        if reason == LEASE_LOST:
+            with contextlib.suppress(Unavailable):
+                await self._missed_commits.report(held)
+        elif next_holder is None:
             await self._release_lease(canvas_id)
+        elif held.next_holder is None:  # the move was cancelled meanwhile
+            await self._leases.release(canvas_id, next_holder)
 
     def _end_opening(self, canvas_id: str, task: asyncio.Task[HeldCanvas]) -> None:
         self._opening.pop(canvas_id, None)
@@ -303,7 +330,8 @@ class Rooms:
 
     async def _hold(self, canvas_id: str) -> HeldCanvas:
         """Load the canvas and subscribe to its channels."""
-        content = await self._load(canvas_id, after=0)
+        reply = await self._bus.ask(JOURNAL_LOAD, LoadRequest(canvas_id=canvas_id))
+        content = decode(Content, reply.content)
         try:
             # In a thread, because a large canvas would block the event loop.
             room = await asyncio.to_thread(
@@ -345,10 +373,6 @@ class Rooms:
         )
         return held
 
-    async def _load(self, canvas_id: str, after: int) -> Content:
-        reply = await self._bus.ask(JOURNAL_LOAD, LoadRequest(canvas_id=canvas_id, after=after))
-        return decode(Content, reply.content)
-
     def _collect(self) -> list[UnsavedEntry]:
         """Return the next journal entries of each canvas with unsaved edits."""
         unsaved, self._unsaved = self._unsaved, set()
@@ -363,13 +387,18 @@ class Rooms:
             except Fault as fault:
                 self._start_discarding(held, fault)
                 continue
+            except Exception:
+                # The entries of the other canvases must still be committed, because they count as in flight.
+                log.exception("the entries of a canvas failed", canvas_id=canvas_id)
+                self._start_discarding(held, Fault())
+                continue
             if held.room.lacks_entry:
                 pause = max(held.room.seconds_until_due, SHORTEST_PAUSE_SECONDS)
                 asyncio.get_running_loop().call_later(pause, self._mark_unsaved, canvas_id)
         return collected
 
     async def _deliver(self, entry: Entry, result: Committed) -> None:
-        """Note that an entry is committed. Load other writers' commits, and answer the requests that are now saved."""
+        """Note that an entry is committed, and answer the requests that are now saved."""
         held = self._held.get(entry.canvas_id)
         if held is None or held.room.epoch != entry.writer:
             return
@@ -377,9 +406,13 @@ class Rooms:
             log.warning("the canvas does not exist any more", canvas_id=entry.canvas_id)
             await self._end(held, NotFound("there is no such canvas"), DELETED)
             return
-        known = held.room.revision
+        if entry.sequence != held.room.oldest_in_flight:
+            # An earlier entry was not committed. Its edits must not count as saved.
+            log.error("a journal entry is missing", canvas_id=entry.canvas_id)
+            await self._discard(held, Fault())
+            return
         if not held.room.mark_committed(result.revision):
-            await self._load_missed_commits(held, known)
+            self._missed_commits.suspect(entry.canvas_id)
         for request in held.take_saved():
             await self._channels.answer(request, result.revision, held.room.epoch)
         if held.room.lacks_entry:
@@ -387,21 +420,10 @@ class Rooms:
         elif not held.room.has_unsaved_edits:
             held.mark_committed()
 
-    async def _load_missed_commits(self, held: HeldCanvas, known: int) -> None:
-        """Load the commits after revision `known`, and apply them."""
-        canvas_id = held.room.canvas_id
-        try:
-            held.room.load_content(await self._load(canvas_id, after=known))
-        except SvgxError as error:
-            # Nothing is lost, because the room's revision did not change: the next commit shows the gap again.
-            log.warning(
-                "could not read another writer's commits", code=error.code, canvas_id=canvas_id
-            )
-        except Fault as fault:
-            await self._discard(held, fault)
-        else:
-            if held.room.is_unfinished:
-                self._channels.continue_edit(held)
+    def _continue_after_load(self, held: HeldCanvas) -> None:
+        """Broadcast the loaded commits, and continue the edits that they have released."""
+        if held.room.is_unfinished:
+            self._channels.continue_edit(held)
         held.mark_changed()
 
     def _start_discarding(self, held: HeldCanvas, fault: Fault) -> None:
@@ -484,12 +506,15 @@ class Rooms:
             if held.is_idle(now):
                 self._start_leaving(canvas_id, IDLE)
 
-    async def _lose_element_events(self) -> None:
-        """Let JSON clients load their canvases, because the last events before the loss of NATS may not have arrived.
+    async def _note_reconnect(self) -> None:
+        """Load the commits that rooms may lack, and let JSON clients load their canvases.
 
-        No later reply shows this: only the next event has the number of the last one.
+        Without NATS, this replica was not told of late commits, and another replica may have held its canvases. The
+        last events for JSON clients may not have arrived. No later reply shows this: only the next event has the number
+        of the last one.
         """
-        for held in self._held.values():
+        for canvas_id, held in self._held.items():
+            self._missed_commits.suspect(canvas_id)
             if held.room.observes_elements:
                 held.room.lose_element_events()
                 held.mark_changed()

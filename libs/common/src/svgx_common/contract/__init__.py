@@ -167,6 +167,7 @@ CHANNELS: tuple[Channel[Any], ...] = (
     collab.LINK_TO_GATEWAY,
     # to all replicas of collab
     collab.REPLICA_LOAD,
+    collab.LATE_COMMITS,
     # from one replica of collab to another
     collab.TAKE_CANVAS,
     # to all gateways and all replicas of collab

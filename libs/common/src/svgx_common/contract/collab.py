@@ -95,6 +95,8 @@ OPEN = Operation(
     callers=("gateway", "collab"),
     rate=RateClass.INTERNAL,
     timeout=30.0,
+    # A second replica refuses while the first one opens the canvas.
+    repeatable=True,
     errors=(NotFound, Unavailable),
 )
 IMPORT_SVG = Operation(
@@ -381,4 +383,21 @@ TAKE_CANVAS = Channel(
     subscribers=("collab",),
     payload=CanvasRequest,
     reply=Opened,
+)
+
+
+@record
+class LateCommits:
+    """The newest revision of a canvas at which a replica has committed edits after it had lost the canvas's lease."""
+
+    canvas_id: str
+    revision: int
+
+
+LATE_COMMITS = Channel(
+    subject="svgx.replicas.late_commits",
+    summary="A replica of collab has committed edits of a canvas that another replica holds. The holder loads them",
+    publishers=("collab",),
+    subscribers=("collab",),
+    payload=LateCommits,
 )

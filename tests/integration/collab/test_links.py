@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 from pycrdt import Doc, Map
 
 from svgx_canvas.document.faults import Fault
-from svgx_collab import channels, turns
+from svgx_collab import app, channels, turns
 from svgx_collab.links.gateway_links import GatewayLinks
 from svgx_collab.room import EDITS_BETWEEN_TIME_READINGS, Receipt, Room
 from svgx_collab.turns import BatchQueue, Ticket, receive_in_turns
@@ -28,13 +28,14 @@ from svgx_common.contract.collab import (
     LinkToReplica,
 )
 from svgx_common.contract.errors import DeadlineExceeded
-from svgx_common.contract.transport import echo_subject
+from svgx_common.contract.transport import echo_subject, replica_subject
 from svgx_common.messaging import link_codec
 from svgx_common.messaging.blobs import PIECE_BYTES
 from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_common.messaging.headers import HEADER_GATEWAY
 from svgx_common.messaging.wire import decode
 from svgx_devstack import DevStack
+from svgx_gateway.websocket import canvas as canvas_module
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.links import replica_links
 from svgx_gateway.websocket.links.replica_links import ReplicaLinks
@@ -244,6 +245,34 @@ async def test_other_gateways_follow_a_new_holder_at_once(
         for key in ("a", "b"):
             await writer.save(key, "1")
         await reader.until_has(first="1", a="1", b="1")
+
+
+async def test_client_joins_a_canvas_of_a_silent_holder_before_its_request_ends(
+    backing: DevStack,
+    bus: Bus,
+    second_bus: Bus,
+    editor: Editor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another replica opens the canvas, and the request of the gateway goes to that replica. Proves R-FAIL-24."""
+    monkeypatch.setattr(canvas_module, "LATE_SECONDS", 0.2)
+    monkeypatch.setattr(canvas_module, "ATTEMPT_SECONDS", 60.0)
+    # On a busy machine, the other replica may notice late that no answer came.
+    monkeypatch.setattr(app, "LONGEST_DELAY_SECONDS", 10.0)
+
+    async def stay_silent(_: Any) -> None:
+        pass
+
+    async with replica(backing) as two:
+        await editor.set("a", "1")
+        await two.rooms.leave(editor.canvas_id)
+        await two.redis.set(f"svgx:lease:{editor.canvas_id}", "frozen")
+        sync = CANVAS_SYNC.subject_of(canvas_id=editor.canvas_id)
+        for subject in (sync, replica_subject("collab", "frozen")):
+            await second_bus.connection.subscribe(subject, cb=stay_silent)
+        await second_bus.settle()
+        async with asyncio.timeout(20), connected(bus, editor.canvas_id) as (_, client):
+            await client.until_has(a="1")
 
 
 async def test_awareness_states_on_a_link_are_merged(

@@ -179,3 +179,28 @@ async def test_request_is_sent_again_at_once_when_nats_was_lost(
     await nats.wait_ready()
     async with asyncio.timeout(30):
         assert await asking == b"edits"
+
+
+async def test_restarted_request_is_sent_again_at_once(
+    gateway_bus: Bus, collab: FakeCollab
+) -> None:
+    """Proves R-FAIL-24: a request that waits for a frozen holder goes to the new holder."""
+    asked = asyncio.Event()
+
+    async def note(_: Msg) -> None:
+        asked.set()
+
+    subject = CANVAS_EDIT.subject_of(canvas_id=CANVAS)
+    await collab.bus.connection.subscribe(subject, cb=note)
+    await collab.bus.settle()
+    holder = Holder(gateway_bus, CANVAS)
+    request = asyncio.create_task(
+        holder.ask(CANVAS_EDIT, b"x", retry_seconds=60, attempt_seconds=60)
+    )
+    async with asyncio.timeout(10):
+        await asked.wait()
+        await collab.hold()
+        await collab.bus.settle()
+        holder.restart()
+        assert await request == b"x"
+    assert holder.has_repeated

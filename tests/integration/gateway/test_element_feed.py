@@ -19,6 +19,7 @@ from svgx_common.messaging.wire import encode
 from svgx_devstack import DevStack
 from svgx_gateway.websocket.json_clients import element_feed
 from svgx_gateway.websocket.json_clients.element_feed import ElementFeed
+from svgx_yjs import awareness
 from tests.unit.gateway.websocket.json_clients.json_connection import (
     handshake_answer,
     json_connection,
@@ -60,7 +61,7 @@ class Client:
 
     def accept(self, revision: int) -> None:
         """Answer the handshake."""
-        self.connection.accept(handshake_answer(revision))
+        self.connection.accept(handshake_answer(revision), awareness.encode([]))
 
     async def next(self) -> tuple[str, Any]:
         """Return the type of the next event, and its operations or its revision."""

@@ -10,7 +10,8 @@ import pytest
 
 from svgx_canvas.document.outline import read_outline
 from svgx_common.contract.state import Entry
-from svgx_common.postgres import Database, Row
+from svgx_common.database.hosts import IDLE_TIMEOUT
+from svgx_common.postgres import Database, Row, Session
 from svgx_devstack import DevStack
 from svgx_workers.pool import Workers
 from tests.blocked import until_statement_blocked
@@ -184,6 +185,26 @@ async def test_append_does_not_wait_for_a_compaction(
         content = await client.load(canvas_id)
         assert (content.revision, len(content.updates)) == (9, 5)
         assert elements(content.updates) == {str(number): "x" for number in range(9)}
+
+
+async def test_compaction_locks_the_rows_of_commits_for_ten_seconds_without_a_statement_at_most(
+    backing: DevStack, client: Client, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that is frozen after its last statement stops the commits of a canvas for 10 s. Proves R-FAIL-21."""
+    limits: dict[str, str] = {}
+    run = Session.run
+
+    async def note_limit(session: Session, name: str, *args: Any) -> None:
+        limits[name] = await session._connection.fetchval(f"SHOW {IDLE_TIMEOUT}")
+        await run(session, name, *args)
+
+    async with replica(backing, compact_after_entries=10):
+        canvas_id = await client.create()
+        monkeypatch.setattr(Session, "run", note_limit)
+        pen = Pen(canvas_id, "holder")
+        await client.append(*(pen.draw(str(number)) for number in range(10)))
+        await until_snapshot(tables, canvas_id, 10)
+    assert limits["note_snapshot"] == "10s"
 
 
 async def test_canvas_that_grows_while_it_is_compacted_is_compacted_again(

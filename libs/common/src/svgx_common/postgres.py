@@ -19,7 +19,7 @@ from svgx_common.background import BackgroundTasks
 from svgx_common.contract.errors import Unavailable
 from svgx_common.database import migrations
 from svgx_common.database.failures import SILENT, Failure, classify, sqlstate
-from svgx_common.database.hosts import SERVER_SETTINGS, Hosts
+from svgx_common.database.hosts import IDLE_TIMEOUT, SERVER_SETTINGS, Hosts
 from svgx_common.database.monitor import DatabaseMonitor
 from svgx_common.health import NotUsable
 from svgx_common.tracing import client_span
@@ -141,6 +141,10 @@ class Session:
         finally:
             await savepoint.rollback()
 
+    async def limit_idle_time(self) -> None:
+        """Let PostgreSQL end the transaction in which no statement arrives for 10 s, instead of its `idle_seconds`."""
+        await self._connection.execute(f"SET LOCAL {IDLE_TIMEOUT} = DEFAULT")
+
     async def _run(
         self, method: Callable[..., Awaitable[Any]], name: str, args: tuple[Any, ...]
     ) -> Any:
@@ -187,7 +191,7 @@ class Database:
         limit of each statement is `COMMAND_SECONDS`, or `statement_seconds` if given.
         """
         limits = {
-            "idle_in_transaction_session_timeout": idle_seconds,
+            IDLE_TIMEOUT: idle_seconds,
             "statement_timeout": statement_seconds,
         }
         async with self._connection() as connection, connection.transaction():

@@ -199,6 +199,8 @@ class Compactor:
             if snapshot is None or not entries:
                 return SliceResult.NOTHING
             merged = await self._merge([snapshot, *entries] if snapshot["is_snapshot"] else entries)
+            # From here on, the transaction locks rows for which commits wait.
+            await session.limit_idle_time()
             last = entries[-1]
             bytes_through = snapshot["journal_bytes"] + sum(len(row["update"]) for row in entries)
             if last["revision"] == snapshot["newest"]:

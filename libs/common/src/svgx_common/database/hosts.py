@@ -16,11 +16,14 @@ HOST_CONNECT_SECONDS = 2.0
 
 _DEFAULT_PORT = 5432
 
+IDLE_TIMEOUT = "idle_in_transaction_session_timeout"
+"""The setting of PostgreSQL that ends a transaction in which no statement arrives for a time."""
+
 SERVER_SETTINGS = {
     # In a zone with summer time, an interval of a day has 23 or 25 hours on two days of the year.
     "timezone": "UTC",
     # A service's replica that freezes within a transaction keeps its locks no longer than this.
-    "idle_in_transaction_session_timeout": "10s",
+    IDLE_TIMEOUT: "10s",
     # The server ends long statements, because a replica that stops waiting cannot always cancel its statement.
     "statement_timeout": "30s",
     # The server notices within 20 s that the machine of a replica is gone.

@@ -1,11 +1,13 @@
 """Requests to the holder of a canvas, the collab replica that has the canvas's room."""
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 from svgx_common.contract.collab import CANVAS_EDIT, OPEN, Edit, EditBatch, Saved
-from svgx_common.contract.errors import DeadlineExceeded, Overloaded, Unavailable
+from svgx_common.contract.errors import DeadlineExceeded, Overloaded, SvgxError, Unavailable
 from svgx_common.contract.operation import Channel
 from svgx_common.contract.state import CanvasRequest
 from svgx_common.messaging.bus import Bus, NoResponders
@@ -46,6 +48,8 @@ class Holder:
         self._recovery_ended.set()
         self.has_repeated = False
         """Whether a request was sent again after a holder may have received it."""
+        self._attempts: set[asyncio.Timeout] = set()
+        """The attempts that wait for the holder's answer."""
 
     async def ask(
         self,
@@ -76,10 +80,17 @@ class Holder:
                     failure: TemporaryError = after
                     after = None
                 else:
+                    timeout = _within(attempt_seconds, deadline)
                     try:
-                        timeout = _within(attempt_seconds, deadline)
-                        answer = await self._bus.request(subject, content, headers, timeout=timeout)
-                        return answer.content
+                        async with self._attempt():
+                            answer = await self._bus.request(
+                                subject, content, headers, timeout=timeout
+                            )
+                            return answer.content
+                    except TimeoutError:  # `restart` has ended the attempt
+                        self.has_repeated = True
+                        headers = _merged(trace_headers(first=False), more_headers)
+                        continue
                     except TEMPORARY_ERRORS as error:
                         failure = error
                         self.has_repeated |= not isinstance(error, NoResponders)
@@ -97,6 +108,29 @@ class Holder:
         finally:
             if recovering:
                 self._recovery_ended.set()
+
+    def restart(self) -> None:
+        """Send the requests that wait for an answer again, because another replica may have become the holder."""
+        now = asyncio.get_running_loop().time()
+        for attempt in self._attempts:
+            attempt.reschedule(now)
+        self._attempts.clear()
+
+    async def open(self) -> None:
+        """Ask any replica to open the canvas, unless the holder answers a probe. A failure changes nothing."""
+        request = CanvasRequest(canvas_id=self._canvas_id)
+        with contextlib.suppress(SvgxError):
+            await self._bus.ask(OPEN, request, timeout=OPEN_RETRY_SECONDS)
+
+    @contextlib.asynccontextmanager
+    async def _attempt(self) -> AsyncIterator[None]:
+        """Run one attempt. Raises `TimeoutError` after `restart`."""
+        async with asyncio.timeout(None) as attempt:
+            self._attempts.add(attempt)
+            try:
+                yield
+            finally:
+                self._attempts.discard(attempt)
 
     async def _recover(
         self, failure: TemporaryError, deadline: float

@@ -51,6 +51,13 @@ Then the connections that wait for the reply are closed.
 ATTEMPT_SECONDS = 10.0
 """Time limit for one reply of the holder, in seconds. Beyond it, the request is repeated."""
 
+LATE_SECONDS = 3.0
+"""Seconds without a reply of the holder after which another replica is asked to open the canvas.
+
+That replica refuses if the holder answers a probe. The time is longer than most replies take, and shorter than
+`ATTEMPT_SECONDS`, which leaves time for the content of a large canvas.
+"""
+
 CHECKPOINT_INTERVAL = 10.0
 """Seconds between two requests for the holder's state vector.
 
@@ -107,6 +114,8 @@ class LiveCanvas:
         self._links = links
         self._bus = bus
         self._holder = Holder(bus, canvas_id)
+        self._replacing: asyncio.Task[None] | None = None
+        """The task of the last request to replace a silent holder."""
         self._shared_sync = SharedSync(self._request_sync)
         self.elements = ElementFeed(bus, canvas_id, functools.partial(self._request_sync, None))
         self._subscriptions: list[Subscription] = []
@@ -240,6 +249,7 @@ class LiveCanvas:
         """Send a broadcast of the holder to all connections. A catch-up follows the announcement of a new holder."""
         if broadcast.sequence == 0:
             self._tracker.record_announcement(broadcast.epoch)
+            self._holder.restart()
             return
         self.outbox.locate(broadcast.epoch)
         position = Position(broadcast.epoch, broadcast.sequence)
@@ -347,14 +357,18 @@ class LiveCanvas:
         has_json_clients, asked_at = self.elements.has_clients, time.monotonic()
         if has_json_clients:
             headers[HEADER_ELEMENTS] = "1"
-        with SYNC_SECONDS.time(), self._bus.spans.ask_holder(CANVAS_SYNC, self.canvas_id):
-            content = await self._holder.ask(
-                CANVAS_SYNC,
-                request,
-                retry_seconds=RETRY_SECONDS,
-                attempt_seconds=ATTEMPT_SECONDS,
-                more_headers=headers,
-            )
+        late = asyncio.get_running_loop().call_later(LATE_SECONDS, self._replace_silent_holder)
+        try:
+            with SYNC_SECONDS.time(), self._bus.spans.ask_holder(CANVAS_SYNC, self.canvas_id):
+                content = await self._holder.ask(
+                    CANVAS_SYNC,
+                    request,
+                    retry_seconds=RETRY_SECONDS,
+                    attempt_seconds=ATTEMPT_SECONDS,
+                    more_headers=headers,
+                )
+        finally:
+            late.cancel()
         if len(content) > LARGE_BYTES:
             # Let other tasks run here: the pieces of the reply were just joined, and decoding copies them again.
             await asyncio.sleep(0)
@@ -364,3 +378,11 @@ class LiveCanvas:
         if has_json_clients:
             self.elements.note_reply(reply.epoch, asked_at)
         return reply
+
+    def _replace_silent_holder(self) -> None:
+        """Let another replica open the canvas if the holder answers neither this gateway nor a probe.
+
+        The announcement of the new holder then restarts the requests.
+        """
+        if self._replacing is None or self._replacing.done():
+            self._replacing = self._background.start("replace the holder", self._holder.open())

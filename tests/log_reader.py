@@ -29,18 +29,18 @@ class LogReader:
 
 
 @contextmanager
-def read_logs(service: str) -> Iterator[LogReader]:
+def read_logs(service: str, level: str = "INFO") -> Iterator[LogReader]:
     """Configure logging as a service does, and return a reader. Restore the configuration at the end of the block."""
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, former_level = root.handlers[:], root.level
     stream = io.StringIO()
     with patch("sys.stderr", stream):
-        logs.configure(service, "one", "INFO", "json")
+        logs.configure(service, "one", level, "json")
     try:
         yield LogReader(stream)
     finally:
         root.handlers[:] = handlers
-        root.setLevel(level)
+        root.setLevel(former_level)
         structlog.reset_defaults()
         structlog.contextvars.clear_contextvars()
         use_ids({})

@@ -11,6 +11,7 @@ import pytest
 from svgx_state.events.sender import Outcome, Sender
 from svgx_state.events.signatures import new_secret
 from tests.certificates import write_certificate
+from tests.log_reader import read_logs
 from tests.receiver import Receiver
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.1"),)
@@ -72,3 +73,18 @@ async def test_delivery_connects_to_no_address_that_was_not_checked(
         assert refused.error is not None
         assert "private or reserved network" in refused.error
     assert hook.most_open == 0
+
+
+@pytest.mark.parametrize("level", ["INFO", "DEBUG"])
+async def test_delivery_writes_no_part_of_its_request_into_the_log(
+    server: tuple[Receiver, ssl.SSLContext, int], level: str
+) -> None:
+    """Proves R-OBS-5: at no level does the log have the URL, which may hold a secret, or a header of a delivery."""
+    hook, tls, port = server
+    url = f"https://127.0.0.1:{port}/services/T0/hidden-path?key=hidden-query"
+    with read_logs("state", level) as log:
+        sent = await send(url, tls, ["127.0.0.1"])
+        lines = [line for line in log.read() if line["logger"] != "asyncio"]
+    assert sent.succeeded
+    assert hook.received[0].path.endswith("hidden-query")
+    assert lines == []

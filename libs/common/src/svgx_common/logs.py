@@ -49,11 +49,17 @@ _CLIENT_EVENTS = frozenset(
 )
 """Messages of uvicorn and `websockets` that any client can cause. They are dropped, because they could fill the log."""
 
-_HEADER_LOGGERS = (
-    *("opentelemetry.trace.span", "opentelemetry.trace.propagation.tracecontext"),
-    "opentelemetry.util.re",
-)
-"""Loggers that quote a malformed header in a warning: `tracestate`, or a header of the exporter, with its secret."""
+_LEAST_LEVELS = {
+    # HTTP clients. The path or query of a webhook's URL may hold a secret.
+    **dict.fromkeys(("httpx", "httpcore", "httpx2", "httpcore2", "urllib3"), logging.WARNING),
+    # At DEBUG, `websockets` logs each header and each frame here.
+    "uvicorn.error": logging.INFO,
+    # A warning quotes a malformed header: `tracestate`, or a header of the exporter, with its secret.
+    "opentelemetry.trace.span": logging.ERROR,
+    "opentelemetry.trace.propagation.tracecontext": logging.ERROR,
+    "opentelemetry.util.re": logging.ERROR,
+}
+"""The least severe level of libraries' loggers, by name. Less severe lines contain URLs, headers or frames."""
 
 Format = Literal["json", "console", "auto"]
 
@@ -201,10 +207,8 @@ def configure(service: str, replica_id: str, level: str, form: Format = "auto") 
     # The gateway counts and traces requests itself. uvicorn's access log would repeat them, with tokens.
     logging.getLogger("uvicorn.access").disabled = True
     logging.getLogger("uvicorn.error").addFilter(_is_not_client_event)
-    for name in _HEADER_LOGGERS:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    for name in ("httpx", "httpcore", "urllib3"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name, least in _LEAST_LEVELS.items():
+        logging.getLogger(name).setLevel(max(least, root.level))
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

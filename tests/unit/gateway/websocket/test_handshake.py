@@ -9,6 +9,7 @@ from starlette.websockets import WebSocket
 from svgx_common.contract.errors import ERRORS
 from svgx_gateway.websocket import handshake
 from svgx_gateway.websocket.transport.protocol import WebSocketLimits, limited
+from tests.log_reader import read_logs
 from tests.unit.common.http.raw_server import serve
 
 HEAD = (
@@ -90,3 +91,15 @@ async def test_invalid_handshake_gets_a_problem_document(
         response = await server.request((HEAD % b"close").replace(old, new, 1))
     assert response.status == status
     assert response.problem()["detail"]
+
+
+async def test_headers_of_a_handshake_are_not_logged_at_any_level() -> None:
+    """`websockets` would log each header and frame at DEBUG. Proves R-OBS-5."""
+    protocol: type[asyncio.Protocol] = limited(WebSocketLimits())
+    head = (HEAD % b"close").replace(b"Host", b"Cookie: session=hidden\r\nHost", 1)
+    with read_logs("gateway", "DEBUG") as log:
+        async with serve(application, protocol) as server:
+            response = await server.request(head)
+        lines = [line["event"] for line in log.read() if line["logger"] != "asyncio"]
+    assert response.status == 403
+    assert lines == []

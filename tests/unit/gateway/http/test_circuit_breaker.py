@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from svgx_common.contract import auth, collab, oidc, ratelimits, state
 from svgx_common.contract.errors import (
@@ -53,6 +54,10 @@ class BreakerWithClock:
         """Return whether the circuit refuses a request."""
         error = NotFound()
         return self.attempt(error) is not error
+
+    def metric(self) -> float | None:
+        """Return the value of the metric `svgx_engine_circuit_open`."""
+        return REGISTRY.get_sample_value("svgx_engine_circuit_open", {"circuit": "test"})
 
 
 @pytest.mark.parametrize("failure", [DeadlineExceeded(), Unavailable(), Overloaded()])
@@ -117,6 +122,20 @@ def test_half_open_circuit_lets_one_request_decide() -> None:
     for _ in range(FAILURE_THRESHOLD - 1):
         circuit.attempt(DeadlineExceeded())
     assert not circuit.refused()
+
+
+def test_metric_of_an_open_circuit_is_1_only_while_requests_are_refused() -> None:
+    """The metric returns to 0 at the end of the pause, also if no further request arrives. Proves R-OBS-2."""
+    circuit = BreakerWithClock()
+    assert circuit.metric() == 0
+    for _ in range(FAILURE_THRESHOLD):
+        circuit.attempt(DeadlineExceeded())
+    assert circuit.metric() == 1
+    circuit.now += PAUSE_SECONDS
+    assert circuit.metric() == 0
+    with circuit.breaker.attempt():
+        assert circuit.metric() == 1
+    assert circuit.metric() == 0
 
 
 def test_cancelled_request_leaves_the_circuit_half_open() -> None:

@@ -86,8 +86,13 @@ class CircuitBreaker:
         """Earliest time of a request that tests the service; None while the circuit is closed."""
         self._probing = False
         """True while a request tests the service."""
-        OPEN.labels(name).set(0)
+        OPEN.labels(name).set_function(lambda: self.is_refusing)
         REFUSED.labels(name)
+
+    @property
+    def is_refusing(self) -> bool:
+        """Whether requests are refused now: during a pause, and while another request tests the service."""
+        return self._retry_at is not None and (self._probing or self._clock() < self._retry_at)
 
     def attempt(self) -> "_Attempt":
         """Return a context manager for one request. Entering it raises `Unavailable` while the circuit is open.
@@ -117,12 +122,11 @@ class CircuitBreaker:
         """Return whether this request tests the service. Raise `Unavailable` if the request must not be sent."""
         if self._retry_at is None:
             return False
-        wait = self._retry_at - self._clock()
-        if wait > 0 or self._probing:
+        if self.is_refusing:
             REFUSED.labels(self._name).inc()
             raise Unavailable(
                 "this part of the system does not answer in time at the moment; try again",
-                retry_after=max(wait, 1.0),
+                retry_after=max(self._retry_at - self._clock(), 1.0),
             )
         self._probing = True
         return True
@@ -133,14 +137,12 @@ class CircuitBreaker:
         if probe or (self._retry_at is None and self._failures >= FAILURE_THRESHOLD):
             if self._retry_at is None:
                 log.warning("a circuit opened", circuit=self._name)
-                OPEN.labels(self._name).set(1)
             self._retry_at = self._clock() + PAUSE_SECONDS
 
     def _succeeded(self) -> None:
         self._failures = 0
         if self._retry_at is not None:
             log.info("a circuit closed", circuit=self._name)
-            OPEN.labels(self._name).set(0)
             self._retry_at = None
 
 

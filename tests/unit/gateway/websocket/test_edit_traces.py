@@ -22,6 +22,7 @@ from svgx_gateway.observability import socket_spans
 from svgx_gateway.websocket import outbox as module
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.outbox import Outbox
+from tests.log_reader import read_logs
 from tests.unit.gateway.message_spans import message_spans
 
 HANDSHAKE = SpanContext(1, 2, False, TraceFlags(TraceFlags.SAMPLED))
@@ -70,6 +71,30 @@ class Sampler(sampling.Sampler):
         return "numbers"
 
 
+def record_edits(
+    monkeypatch: pytest.MonkeyPatch, recorded: set[int] | None
+) -> InMemorySpanExporter:
+    """Record the edits with the given numbers, and return the exporter of the spans. With None, recording is off."""
+    exporter = InMemorySpanExporter()
+    provider = ServiceTracerProvider(sampler=Sampler(recorded or set()))
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(module, "may_record_roots", lambda: recorded is not None)
+    for tracing in (socket_spans, spans):
+        monkeypatch.setattr(tracing, "tracer", provider.get_tracer("test"))
+    return exporter
+
+
+def connect() -> Connection:
+    """Return a connection of an editor, with a recorded handshake."""
+    return Connection(
+        cast(WebSocket, None),
+        Caller("u", "ann", Role.EDITOR, "s"),
+        CanvasRole.EDITOR,
+        wants_saved=False,
+        handshake=HANDSHAKE,
+    )
+
+
 async def send(
     monkeypatch: pytest.MonkeyPatch,
     recorded: set[int] | None,
@@ -81,22 +106,10 @@ async def send(
 
     `recorded` has the numbers of the recorded edits; with None, recording is off.
     """
-    exporter = InMemorySpanExporter()
-    sampler = Sampler(recorded or set())
-    provider = ServiceTracerProvider(sampler=sampler)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(module, "may_record_roots", lambda: recorded is not None)
+    exporter = record_edits(monkeypatch, recorded)
     monkeypatch.setattr(holder, "RETRY_SECONDS", 0.0)
-    for tracing in (socket_spans, spans):
-        monkeypatch.setattr(tracing, "tracer", provider.get_tracer("test"))
     bus = AnsweringBus(errors or [], rejected)
-    connection = Connection(
-        cast(WebSocket, None),
-        Caller("u", "ann", Role.EDITOR, "s"),
-        CanvasRole.EDITOR,
-        wants_saved=False,
-        handshake=HANDSHAKE,
-    )
+    connection = connect()
     outbox = Outbox(cast(Bus, bus), "canvas", connection.close)
     for number in range(3):
         outbox.add(connection, b"update", number)
@@ -173,3 +186,28 @@ async def test_malformed_edit_is_rejected_without_an_error(monkeypatch: pytest.M
     outcomes = [(edit.attributes or {}).get("svgx.outcome") for edit in edits]
     assert outcomes == [None, "rejected", None]
     assert {span.status.status_code for span in finished} == {StatusCode.UNSET}
+
+
+async def test_discarded_edits_have_ended_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The spans of edits end also if the outbox stops before the commit or before the request. Proves R-OBS-4."""
+    exporter = record_edits(monkeypatch, {0, 1})
+    monkeypatch.setattr(module, "BATCH_INTERVAL_SECONDS", 3600.0)
+    bus, asked = AnsweringBus([], ()), asyncio.Event()
+
+    async def request(*_: object, **__: object) -> Answer:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(bus, "request", request)
+    connection = connect()
+    outbox = Outbox(cast(Bus, bus), "canvas", connection.close)
+    outbox.add(connection, b"update", 0)
+    async with asyncio.timeout(10):
+        await asked.wait()
+    outbox.add(connection, b"update", 1)
+    with read_logs("gateway") as log:
+        await outbox.stop()
+        assert [line["event"] for line in log.read()] == ["unsaved edits were discarded"]
+    edits = [span for span in exporter.get_finished_spans() if span.name == "edit"]
+    assert [(edit.attributes or {}).get("svgx.outcome") for edit in edits] == ["cancelled"] * 2

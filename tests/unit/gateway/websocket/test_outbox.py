@@ -305,3 +305,47 @@ async def test_outage_writes_one_line_and_shows_the_age_of_the_oldest_edit(
             assert all(int(line["trace_id"], 16) for line in lines)
             assert age() == 0
     await outbox.stop()
+
+
+async def test_discarded_edits_are_counted_as_failed_and_logged_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Edits of a stopped outbox count as failed, whether their batch was sent or not. Proves R-OBS-12."""
+    asked = asyncio.Event()
+
+    async def ask(*_: object, **__: object) -> bytes:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(Holder, "ask", ask)
+    monkeypatch.setattr(module, "BATCH_INTERVAL_SECONDS", 3600.0)
+    caller = Caller("u", "ann", Role.EDITOR, "s")
+    connection = Connection(cast(WebSocket, None), caller, CanvasRole.EDITOR, wants_saved=True)
+    outbox = Outbox(cast(Bus, None), "canvas", connection.close)
+    before = counted_edits()
+    with read_logs("gateway") as log:
+        outbox.add(connection, b"update", 1)
+        async with asyncio.timeout(10):
+            await asked.wait()
+        outbox.add(connection, b"update", 2)
+        outbox.add(connection, b"update", 3)
+        await outbox.stop()
+        (line,) = log.read()
+    assert (line["event"], line["canvas_id"], line["edits"]) == (
+        "unsaved edits were discarded",
+        "canvas",
+        3,
+    )
+    assert counted_edits() == before | {"failed": before["failed"] + 3}
+
+
+async def test_outbox_without_unsaved_edits_stops_without_a_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each edit is counted once: after its commit, the end of the canvas does not count it. Proves R-OBS-12."""
+    before = counted_edits()
+    with read_logs("gateway") as log:
+        await send_one_edit(monkeypatch, encode(Saved(1, (), "epoch")))
+        assert log.read() == []
+    assert counted_edits()["failed"] == before["failed"]

@@ -99,10 +99,11 @@ class EditSpans:
             span.end()
 
     def fail(self, error: BaseException) -> None:
-        """End the spans, because the batch could not be committed."""
+        """End the spans that have not ended yet, because the batch could not be committed."""
         for span in self._spans.values():
-            note_exception(span, error)
-            span.end()
+            if span.is_recording():
+                note_exception(span, error)
+                span.end()
 
 
 def _recorded(handshake: trace.SpanContext | None) -> list[trace.SpanContext]:

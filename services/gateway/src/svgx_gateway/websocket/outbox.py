@@ -313,11 +313,24 @@ class Outbox:
         await self._empty.wait()
 
     async def stop(self) -> None:
-        """Discard all edits, and wait until the background tasks have ended."""
+        """Discard all edits, and wait until the background tasks have ended. Discarded edits count as failed."""
         self._forget_receipts()
         self._link = self._links = None
         await self._sender.stop()
         await self._commits.stop()
+        self._note_discarded()
+
+    def _note_discarded(self) -> None:
+        """Count and log the edits that are not committed, and end their spans."""
+        batches = [batch for batch in (*self._sent, self._next) if not batch.done.is_set()]
+        edits = sum(len(batch.edits) for batch in batches)
+        if not edits:
+            return
+        FAILED.inc(edits)
+        for batch in batches:
+            if batch.spans is not None:
+                batch.spans.fail(asyncio.CancelledError())
+        log.warning("unsaved edits were discarded", canvas_id=self.canvas_id, edits=edits)
 
     def _change_size(self, size: int) -> None:
         self._size += size

@@ -43,7 +43,7 @@ SAVED_SECONDS = Histogram(
 EDITS = Counter(
     "svgx_engine_live_edits",
     "Edits received, by outcome: `saved` within a second, saved `late`, `rejected` (by the holder, or because the"
-    " canvas is gone), or `failed`.",
+    " canvas is gone), or `failed` (also if the gateway discards the edit).",
     ["outcome"],
 )
 SAVED, LATE, REJECTED, FAILED = map(EDITS.labels, ("saved", "late", "rejected", "failed"))

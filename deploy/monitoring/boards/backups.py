@@ -57,7 +57,7 @@ BACKUPS = Board(
                 ),
                 Panel(
                     "Ended backups",
-                    "Backups of canvases and users that ended in the last day, by outcome.",
+                    "Backups over the API that ended in the last day. Those of CronJobs are in Failed jobs.",
                     "none",
                     [
                         (
@@ -92,19 +92,19 @@ BACKUPS = Board(
             [
                 Panel(
                     "Progress",
-                    "Written share of the backup that is running or ran last.",
+                    "Written share of the running backup of canvases and users, also of a CronJob; 0 without one.",
                     "percentunit",
                     [(f"max(svgx_engine_backup_progress{{NS,{STATE}}})", "written")],
                 ),
                 Panel(
                     "Written bytes",
-                    "Bytes that backups store each second.",
+                    "Bytes that backups over the API store each second. Those of CronJobs are not included.",
                     "Bps",
                     [(f"sum(rate(svgx_engine_backup_bytes_total{{NS,{STATE}}}[RATE]))", "bytes")],
                 ),
                 Panel(
                     "Time of a backup",
-                    "Time to write one backup.",
+                    "Time to write one backup over the API. The backups of CronJobs are not included.",
                     "s",
                     quantiles("svgx_engine_backup_seconds", selector=STATE),
                     limit=3600,

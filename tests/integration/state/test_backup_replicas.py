@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from svgx_common.contract.collab import ReplaceContentRequest
 from svgx_common.contract.errors import Conflict, Unavailable
@@ -198,6 +199,13 @@ def small_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(creation, "OBJECT_BYTES", 1)
 
 
+async def _progress(metric: str, expected: float) -> None:
+    """Wait until a metric of the progress has this value."""
+    async with asyncio.timeout(20):
+        while REGISTRY.get_sample_value(metric) != expected:
+            await pause()
+
+
 @asynccontextmanager
 async def _paused_backup(site: Site, objects: int, **request: str) -> AsyncIterator[Backup]:
     """Begin a backup of the client's canvases. Pause it after it has stored some objects, until the block ends."""
@@ -220,6 +228,32 @@ async def _paused_backup(site: Site, objects: int, **request: str) -> AsyncItera
             yield backup
         finally:
             released.set()
+
+
+async def test_metrics_of_progress_show_running_work_of_any_process_and_end_at_0(
+    site: Site, small_objects: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The metrics have the progress of the records, so they show the work of a CronJob too. Proves R-OBS-2."""
+    monkeypatch.setattr(runner, "POLL_SECONDS", 0.05)
+    async with site.replica(), tables_of(site.url) as tables:
+        for _ in range(4):
+            await site.vault.draw("a")
+        async with _paused_backup(site, 4) as backup:
+            await _progress("svgx_engine_backup_progress", 0.5)
+        assert (await site.vault.wait_ended(backup.id)).status == "complete"
+        await _progress("svgx_engine_backup_progress", 0)
+        # Now the records show work of another process.
+        running = "UPDATE backup SET status = 'running', canvases = 1, canvases_total = 4"
+        await tables.execute(running)
+        await _progress("svgx_engine_backup_progress", 0.25)
+        await tables.execute(
+            "INSERT INTO restore (id, backup_id, status, requested_by, canvases_total, canvases)"
+            " VALUES ('restore', $1, 'running', 'ann', 4, 3)",
+            backup.id,
+        )
+        await _progress("svgx_engine_restore_progress", 0.75)
+        await tables.execute("UPDATE restore SET status = 'complete'")
+        await _progress("svgx_engine_restore_progress", 0)
 
 
 async def test_interrupted_backup_is_continued_by_another_replica(

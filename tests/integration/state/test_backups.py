@@ -18,7 +18,9 @@ from svgx_common.contract.storage import backups as contract
 from svgx_common.contract.storage.backups import StoredAccount
 from svgx_common.postgres import Row, Session
 from svgx_devstack import DevStack
-from svgx_state.backups import accounts, creation, metrics, runner
+from svgx_state.backups import accounts, creation, runner
+from svgx_state.backups.creation import BackupWriter
+from svgx_state.backups.tasks import Task
 from tests.blocked import until_blocked
 from tests.integration.state.drawing import elements
 from tests.integration.state.history_steps import find_moment
@@ -83,14 +85,20 @@ def _account(user_id: str) -> StoredAccount:
 async def test_progress_of_a_first_attempt_grows_with_the_stored_canvases(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The progress metric is 1 only when all canvases are stored. Proves R-OBS-2."""
+    """The progress in the record is 1 only when all canvases are stored. Proves R-OBS-2."""
     shown: list[float] = []
+    note = BackupWriter._note
+
+    async def note_and_show(writer: BackupWriter, task: Task, *written: Any) -> None:
+        await note(writer, task, *written)
+        shown.append((await vault.get(task.subject_id)).progress)
+
     monkeypatch.setattr(creation, "OBJECT_BYTES", 1)
-    monkeypatch.setattr(metrics.BACKUP_PROGRESS, "set", shown.append)
+    monkeypatch.setattr(BackupWriter, "_note", note_and_show)
     for _ in range(4):
         await vault.draw("a")
     await vault.back_up(owner_id=vault.client.me.user_id)
-    assert shown[:5] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert shown == [0.25, 0.5, 0.75, 1.0]
 
 
 async def test_lost_canvases_are_restored_with_equal_content_and_members(

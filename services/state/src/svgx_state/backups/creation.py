@@ -62,8 +62,6 @@ class _WrittenObjects:
     """The objects that are stored so far, and the numbers of their records."""
 
     entries: list[ObjectEntry] = field(default_factory=list)
-    total: int = 0
-    """The number of canvases and accounts that the backup will have."""
 
     def count(self, kind: str) -> int:
         """Return the number of records of one kind."""
@@ -132,8 +130,7 @@ class BackupWriter:
         if record["parent_id"] is not None:
             parent = await Chain.open(self._archive, record["parent_id"])
         written = await self._reuse(task)
-        written.total = await self._count_totals(task, record)
-        _show_progress(written)
+        await self._count_totals(task, record)
         if record["state_type"] != StateType.USERS:
             await self._write_canvases(task, record, parent, written)
         if record["state_type"] != StateType.CANVAS:
@@ -178,8 +175,8 @@ class BackupWriter:
             log.info("continuing a backup", backup_id=task.subject_id, objects=len(written.entries))
         return written
 
-    async def _count_totals(self, task: Task, record: Row) -> int:
-        """Store the numbers of canvases and accounts that the backup will have. Return their sum."""
+    async def _count_totals(self, task: Task, record: Row) -> None:
+        """Store the numbers of canvases and accounts that the backup will have."""
         canvases = users = 0
         if record["state_type"] != StateType.USERS:
             row = await self._database.row(
@@ -191,7 +188,6 @@ class BackupWriter:
             users = await self._accounts.count()
         async with self._tasks.transaction(task) as session:
             await session.run("set_backup_totals", task.subject_id, canvases, users)
-        return canvases + users
 
     async def _write_canvases(
         self, task: Task, record: Row, parent: Chain | None, written: _WrittenObjects
@@ -350,7 +346,6 @@ class BackupWriter:
                 len(written.entries),
                 written.bytes,
             )
-        _show_progress(written)
 
     async def _finish(
         self, task: Task, record: Row, parent: Chain | None, written: _WrittenObjects
@@ -409,11 +404,6 @@ class BackupWriter:
         listed = {object_name(manifest.backup_id, each.name) for each in manifest.objects}
         stored = await self._archive.target.names(manifest.backup_id)
         await self._archive.target.delete([name for name in stored if name not in listed])
-
-
-def _show_progress(written: _WrittenObjects) -> None:
-    done = written.count("index") + written.count("users")
-    metrics.BACKUP_PROGRESS.set(min(1.0, done / max(1, written.total)))
 
 
 class _ParentIndex:

@@ -1,8 +1,16 @@
-"""The metric families of backups and restores."""
+"""The metric families of backups and restores.
+
+The counters and histograms contain no work of commands such as `svgx-state backup`, because Prometheus does not scrape
+the process of a command. The gauges show figures of the database, so they contain this work too.
+"""
 
 from prometheus_client import Counter, Gauge, Histogram
 
-BACKUPS = Counter("svgx_engine_backups", "Backups that ended: `complete` or `failed`.", ["outcome"])
+BACKUPS = Counter(
+    "svgx_engine_backups",
+    "Backups that ended: `complete` or `failed`. Those of the command `svgx-state backup` are not counted.",
+    ["outcome"],
+)
 for _outcome in ("complete", "failed"):
     BACKUPS.labels(_outcome)
 BACKUP_LAST_SUCCESS = Gauge(
@@ -19,7 +27,7 @@ BACKUP_SECONDS = Histogram(
 BACKUP_BYTES = Counter("svgx_engine_backup_bytes", "Bytes of the objects that backups stored.")
 BACKUP_PROGRESS = Gauge(
     "svgx_engine_backup_progress",
-    "Written part of the backup that this replica worked on last, from 0 to 1.",
+    "Written part of the running backup, from 0 to 1, or 0 without one. All replicas show the same value.",
 )
 BACKUP_VERIFICATIONS = Counter(
     "svgx_engine_backup_verifications",
@@ -44,5 +52,5 @@ RESTORE_SECONDS = Histogram(
 )
 RESTORE_PROGRESS = Gauge(
     "svgx_engine_restore_progress",
-    "Finished part of the restore that this replica worked on last, from 0 to 1.",
+    "Finished part of the running restore, from 0 to 1, or 0 without one. All replicas show the same value.",
 )

@@ -97,7 +97,6 @@ class BackupRestorer:
         only: str | None = record["canvas_id"]
         chain = await Chain.open(self._archive, record["backup_id"])
         if not record["verified"]:
-            metrics.RESTORE_PROGRESS.set(0)
             checked = await self._checker.check(chain, only=only)
             async with self._tasks.transaction(task) as session:
                 await session.run("note_verified", task.subject_id, checked.canvases)
@@ -148,8 +147,6 @@ class BackupRestorer:
             if task.position.startswith(_CANVASES_PREFIX)
             else ""
         )
-        total = max(1, chain.manifest.canvases if only is None else 1)
-        done = record["canvases"]
         async for canvas in chain.canvases(after=after, only=only):
             outcome, detail = await self._restore_or_fail(task, record, canvas)
             async with self._tasks.transaction(
@@ -164,8 +161,6 @@ class BackupRestorer:
                 )
                 failed = int(outcome is RestoreOutcome.FAILED)
                 await session.run("add_restored_canvas", task.subject_id, failed)
-            done += 1
-            metrics.RESTORE_PROGRESS.set(min(1.0, done / total))
 
     async def _restore_or_fail(
         self, task: Task, record: Row, canvas: StoredCanvas
@@ -302,7 +297,7 @@ class BackupRestorer:
 
     async def _database_answers(self) -> bool:
         try:
-            await self._database.row("last_success")
+            await self._database.row("backup_figures")
         except Unavailable:
             return False
         return True

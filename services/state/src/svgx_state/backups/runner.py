@@ -138,7 +138,7 @@ class BackupRunner:
         and apply the retention.
         """
         self._wake_requested.clear()
-        await self.show_last_success()
+        await self.show_figures()
         if time.monotonic() >= self._next_retention:
             self._next_retention = time.monotonic() + RETENTION_SECONDS
             await self._remover.remove_old_restores()
@@ -158,11 +158,16 @@ class BackupRunner:
         except TimeoutError:
             pass
 
-    async def show_last_success(self) -> None:
-        """Show the start of the newest complete backup of all canvases in the metrics."""
-        row = await self._database.row("last_success")
+    async def show_figures(self) -> None:
+        """Show the last success and the progress in the metrics, also of work in another process.
+
+        The command `svgx-state backup` of a CronJob is such a process.
+        """
+        row = await self._database.row("backup_figures")
         assert row is not None
-        metrics.BACKUP_LAST_SUCCESS.set(row["at"])
+        metrics.BACKUP_LAST_SUCCESS.set(row["last_success"])
+        metrics.BACKUP_PROGRESS.set(row["backup_progress"])
+        metrics.RESTORE_PROGRESS.set(row["restore_progress"])
 
     async def _carry_out(self, task: Task) -> None:
         """Carry out a task until it ends, is lost, or this replica stops."""

@@ -191,10 +191,22 @@ UPDATE backup SET status = 'failed', finished_at = clock_timestamp(), error = $2
 UPDATE backup SET verification = $2::text::jsonb WHERE id = $1
 RETURNING *
 
--- name: last_success
--- Read the time at which the newest complete backup of all canvases began, in Unix seconds, or 0 without one.
-SELECT coalesce(extract(epoch FROM max(created_at)), 0)::float8 AS at FROM backup
-WHERE status = 'complete' AND state_type IN ('canvas', 'all') AND canvas_id IS NULL AND owner_id IS NULL
+-- name: backup_figures
+-- Read the figures of the metrics, which are 0 without such a backup or restore:
+-- `last_success`: the time at which the newest complete backup of all canvases began, in Unix seconds.
+-- `backup_progress`, `restore_progress`: the finished part of the running backup and restore, from 0 to 1.
+SELECT
+    coalesce((
+        SELECT extract(epoch FROM max(created_at)) FROM backup
+        WHERE status = 'complete' AND state_type IN ('canvas', 'all') AND canvas_id IS NULL AND owner_id IS NULL
+    ), 0)::float8 AS last_success,
+    coalesce((
+        SELECT max(least(1, (canvases + users)::float8 / greatest(1, canvases_total + users_total))) FROM backup
+        WHERE status = 'running'
+    ), 0) AS backup_progress,
+    coalesce((
+        SELECT max(least(1, canvases::float8 / greatest(1, canvases_total))) FROM restore WHERE status = 'running'
+    ), 0) AS restore_progress
 
 -- name: backups_for_retention
 SELECT id, parent_id, status, created_at, concat_ws('/', state_type, canvas_id, owner_id) AS scope

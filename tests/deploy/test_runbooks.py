@@ -71,6 +71,18 @@ def test_commands_search_for_existing_log_lines(page: Path) -> None:
 
 
 @each_page
+def test_commands_read_the_whole_log_for_lines_that_an_outage_writes_once(page: Path) -> None:
+    """Only lines about single requests and canvases are searched in a recent part of the log."""
+    recurring = "request failed|another replica holds|json clients load|element event|nats error"
+    commands = page.read_text(encoding="utf-8").partition("```bash\n")[2].partition("```")[0]
+    searches = [line for line in commands.splitlines() if " logs " in line and "grep" in line]
+    recent = [line for line in searches if "--since" in line]
+    assert [line for line in recent if not re.search(recurring, line)] == []
+    # With a selector, kubectl shows only the last ten lines of each pod by default.
+    assert [line for line in searches if " -l " in line and "--tail=-1" not in line] == []
+
+
+@each_page
 def test_paths_of_the_api_exist(page: Path) -> None:
     """Each method and path in the commands and in the text belongs to an operation."""
     text = page.read_text(encoding="utf-8")

@@ -97,6 +97,32 @@ async def test_commit_is_repeated_until_it_succeeds(
     assert bus.timeouts[0] < bus.timeouts[1] == bus.timeouts[2] == bus.timeouts[3]
 
 
+@pytest.mark.parametrize(
+    ("log_seconds", "logged"), [(60.0, [1, 2, 4, 8]), (0.0, [1, 2, 3, 4, 5, 6, 7, 8, 9])]
+)
+async def test_lasting_failure_of_a_commit_is_logged_again_after_a_time(
+    log_seconds: float, logged: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failing commit is logged at its first, second, fourth… failure, and each `LOG_SECONDS`. Proves R-OBS-8."""
+    monkeypatch.setattr(journal, "BACK_OFF_SECONDS", (0.0,))
+    monkeypatch.setattr(journal, "LOG_SECONDS", log_seconds)
+
+    async def deliver(_: Entry, __: Committed) -> None:
+        pass
+
+    saved = encode(CommittedBatch((Committed("canvas", 7),)))
+    bus = FakeBus([*[Unavailable("the database is read-only")] * 9, saved])
+    committer = Committer(cast(Bus, bus), lambda: [UnsavedEntry(ENTRY)], deliver)
+    bus.committer = committer
+    committer.request_commit()
+    with read_logs("collab") as log:
+        async with asyncio.timeout(10):
+            await committer.commit_collected()
+        *failures, last = log.read()
+    assert [line["failures"] for line in failures] == logged
+    assert last["event"] == "commits succeed again"
+
+
 async def test_commit_begins_after_the_broadcast_has_been_written() -> None:
     """nats-py writes in the next turn of the event loop, and uvloop at the end of that turn. Proves R-SYNC-7."""
     steps: list[str] = []

@@ -68,6 +68,12 @@ This limit is longer. Otherwise, with a slow database, each request would end be
 BACK_OFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds to wait after the first, second, … failure. The last value applies to all later failures."""
 
+LOG_SECONDS = 60.0
+"""Seconds after which a commit that still fails is logged again.
+
+The first lines of an outage are more frequent: they are about the first, second, fourth, … failure.
+"""
+
 COMMIT_SECONDS = Histogram(
     "svgx_engine_collab_commit_seconds",
     "Seconds from the request that asks state to commit a group of entries until its answer.",
@@ -154,6 +160,7 @@ class Committer:
         COMMIT_ENTRIES.observe(len(group))
         COMMIT_BYTES.observe(len(request.content))
         failures = 0
+        next_line = 0.0
         while True:
             timeout = (LATER_ATTEMPT_SECONDS if failures else FIRST_ATTEMPT_SECONDS) + transfer
             try:
@@ -177,7 +184,9 @@ class Committer:
             self.is_failing = True
             FAILURES.inc()
             failures += 1
-            if failures.bit_count() == 1:  # log the first, second, fourth, … failure of an outage
+            now = time.monotonic()
+            if failures.bit_count() == 1 or now >= next_line:
+                next_line = now + LOG_SECONDS
                 log.warning(
                     "a commit failed and is repeated",
                     reason=str(failure),

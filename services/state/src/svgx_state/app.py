@@ -24,6 +24,7 @@ from svgx_state.handlers import Handlers
 from svgx_state.history.building import History, build_history
 from svgx_state.journal import Journal
 from svgx_state.journal.disk import DiskUse
+from svgx_state.journal.gaps import RecordedGaps
 from svgx_state.journal.quarantine import Quarantine
 from svgx_state.journal.retention import Retention
 from svgx_state.members import Members
@@ -131,7 +132,7 @@ def _keep_journal(
     compactor: Compactor,
     history: History,
 ) -> None:
-    """Start the background tasks of the journal: its partitions, its retention, its disk space and its quarantine."""
+    """Start the background tasks of the journal: partitions, retention, disk space, quarantine and gaps."""
     settings = runtime.settings
     retention = Retention(
         database,
@@ -151,6 +152,7 @@ def _keep_journal(
     background.repeat("retention", retention.drop_and_wait)
     background.repeat("disk use", disk.measure_and_wait)
     background.repeat("quarantine", Quarantine(database).show_newest_and_wait)
+    background.repeat("journal gaps", RecordedGaps(database).show_and_wait)
 
 
 async def _hand_over(compactor: Compactor, backups: Backups | None) -> None:

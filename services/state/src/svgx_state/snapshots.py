@@ -18,6 +18,7 @@ from svgx_common.postgres import Database, Row, Session
 from svgx_common.tracing import CANVAS_ID, CurrentSpan, note_code
 from svgx_state.journal.checksums import checksum
 from svgx_state.journal.entries import content_of
+from svgx_state.journal.gaps import report_missing
 from svgx_state.journal.quarantine import (
     NOT_AN_UPDATE,
     WRONG_CHECKSUM,
@@ -189,7 +190,11 @@ class Compactor:
                 result = step
 
     async def _compact_slice(self, canvas_id: str, through: int) -> SliceResult:
-        """Merge the newest snapshot up to revision `through` with the next slice. Store the new snapshot."""
+        """Merge the newest snapshot up to revision `through` with the next slice. Store the new snapshot.
+
+        If entries of the slice are missing, report them, and keep the snapshot before them. The report is stored in
+        the transaction of the new snapshot, because later reads begin with this snapshot and do not find the gap.
+        """
         async with self._database.transaction(idle_seconds=LONGEST_MERGE_SECONDS) as session:
             claim = await session.row("claim_compaction", canvas_id)
             if claim is None or not claim["claimed"]:
@@ -217,6 +222,14 @@ class Compactor:
                 self._keep_after_bytes,
                 merged.outline or None,
             )
+            if await report_missing(
+                session,
+                canvas_id,
+                after=snapshot["revision"],
+                through=last["revision"],
+                found=len(entries),
+            ):
+                await session.run("keep_snapshot", canvas_id, snapshot["revision"])
             await session.run("drop_old_snapshots", canvas_id, last["revision"])
             await session.run("drop_old_outlines", canvas_id)
             await session.run("note_snapshot", canvas_id, last["revision"], bytes_through)

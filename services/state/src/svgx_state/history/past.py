@@ -2,18 +2,14 @@
 
 from datetime import datetime, timedelta
 
-import structlog
-
 from svgx_common.contract.errors import Invalid, NotFound
 from svgx_common.contract.state import Content
 from svgx_common.contract.storage.versions import Moment
 from svgx_common.postgres import Database
-from svgx_state.journal import metrics
 from svgx_state.journal.entries import content_of
+from svgx_state.journal.gaps import report_missing
 from svgx_state.journal.quarantine import Quarantine
 from svgx_state.permissions import no_such_canvas
-
-log = structlog.get_logger(__name__)
 
 
 class Past:
@@ -52,7 +48,7 @@ class Past:
     ) -> Content:
         """Return the content of a canvas after the commit of a revision.
 
-        Missing journal entries are left out. They are logged and counted unless the quarantine has all of them.
+        Missing journal entries are left out. They are reported unless the quarantine has all of them.
         Corrupt rows are moved to the quarantine.
 
         Raises `NotFound` for an unknown canvas, for a deleted one unless `also_deleted`, and for a revision that the
@@ -67,12 +63,8 @@ class Past:
         if not parts and revision:
             raise NotFound(f"the journal does not have revision {revision} of this canvas any more")
         base = parts[0]["revision"] if parts and parts[0]["is_snapshot"] else 0
-        missing = revision - base - sum(not row["is_snapshot"] for row in parts)
-        if missing and missing != await self._quarantine.missing(canvas_id, base, revision):
-            metrics.GAPS.inc()
-            log.error(
-                "journal entries are missing", canvas_id=canvas_id, revision=revision, snapshot=base
-            )
+        found = sum(not row["is_snapshot"] for row in parts)
+        await report_missing(self._database, canvas_id, after=base, through=revision, found=found)
         return Content(revision, *content_of(parts))
 
 

@@ -1,4 +1,4 @@
-"""The journal: appending and loading, checksums, the quarantine, retention and the disk space."""
+"""The journal: appending and loading, checksums, the quarantine, gaps, retention and the disk space."""
 
 from svgx_state.journal.entries import Journal, OnAppended
 

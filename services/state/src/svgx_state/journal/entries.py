@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate, chain
 
 import asyncpg
-import structlog
 
 from svgx_common.contract.errors import BadRequest, Unavailable
 from svgx_common.contract.state import Committed, Content, Entry
@@ -14,10 +13,9 @@ from svgx_common.metrics import exemplar
 from svgx_common.postgres import Database, Row
 from svgx_state.journal import metrics
 from svgx_state.journal.checksums import checksum
+from svgx_state.journal.gaps import report_missing
 from svgx_state.journal.quarantine import Quarantine
 from svgx_state.permissions import no_such_canvas
-
-log = structlog.get_logger(__name__)
 
 ATTEMPTS = 5
 """Largest number of attempts at a commit, because PostgreSQL may abort one of two conflicting commits.
@@ -108,19 +106,12 @@ class Journal:
         return await self._content(canvas_id, rows)
 
     async def _content(self, canvas_id: str, rows: Sequence[Row]) -> Content:
-        """Return the content in the rows of the query `load_content`. Log and count missing journal entries.
-
-        Entries in the quarantine do not count as missing, because they were reported when they were moved.
-        """
+        """Return the content in the rows of the query `load_content`. Report missing journal entries."""
         newest: int = rows[0]["newest"]
         parts = [row for row in rows if row["revision"] is not None]
         base = parts[0]["revision"] if parts and parts[0]["is_snapshot"] else 0
-        missing = newest - base - sum(not row["is_snapshot"] for row in parts)
-        if missing and missing != await self._quarantine.missing(canvas_id, base, newest):
-            metrics.GAPS.inc()
-            log.error(
-                "journal entries are missing", canvas_id=canvas_id, revision=newest, snapshot=base
-            )
+        found = sum(not row["is_snapshot"] for row in parts)
+        await report_missing(self._database, canvas_id, after=base, through=newest, found=found)
         return Content(newest, *content_of(parts))
 
     async def _commit(self, entries: list[Entry]) -> list[Row]:

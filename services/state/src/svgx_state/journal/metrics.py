@@ -21,7 +21,18 @@ COMMIT_SECONDS = Histogram(
 )
 GAPS = Counter(
     "svgx_engine_journal_gaps",
-    "Reads of a canvas or its past that found journal entries missing (docs/runbooks/journal-gap.md).",
+    "Reads of a canvas or its past, and compactions, that found journal entries missing"
+    " (docs/runbooks/journal-gap.md).",
+)
+GAP_AT = Gauge(
+    "svgx_engine_journal_gap_timestamp_seconds",
+    "Time of the newest read or compaction that found journal entries missing, in Unix seconds, or 0 without one. All"
+    " replicas report the same database.",
+)
+GAP_CANVASES = Gauge(
+    "svgx_engine_journal_gap_canvases",
+    "Canvases with missing journal entries, until an operator deletes their rows from the table `journal_gap`. All"
+    " replicas report the same database.",
 )
 QUARANTINED = Counter(
     "svgx_engine_journal_quarantined",

@@ -110,12 +110,6 @@ class Quarantine:
                 changed += await self._drop_outline(canvas_id, revision)
         return changed
 
-    async def missing(self, canvas_id: str, after: int, through: int) -> int:
-        """Return the number of quarantined entries with revisions after `after`, up to `through`."""
-        row = await self._database.row("quarantined_between", canvas_id, after, through)
-        assert row is not None
-        return int(row["number"])
-
     async def show_newest_and_wait(self) -> None:
         """Set the metric of the newest move by any process, and wait. This is a step to repeat in the background."""
         await self.show_newest()

@@ -56,8 +56,3 @@ RETURNING through_revision
 -- name: newest_quarantined
 -- Read the time of the newest move, in Unix seconds, or 0 without one.
 SELECT coalesce((SELECT extract(epoch FROM at) FROM quarantine ORDER BY id DESC LIMIT 1), 0)::float8 AS at
-
--- name: quarantined_between
--- Count the quarantined entries of a canvas after revision $2, through revision $3.
-SELECT count(*) AS number FROM quarantine
-WHERE canvas_id = $1 AND kind = 'entry' AND revision > $2 AND revision <= $3

@@ -133,6 +133,7 @@ CREATED = 'kube_cronjob_created{cronjob="svgx-backup"}'
 STATE_ACTIVE = 'kube_job_status_active{job_name="svgx-state-backup-incremental-29385720"}'
 RELOADS = 'svgx_engine_live_json_reloads_total{job="svgx-gateway",pod='
 DELETED_OUTLINES = 'svgx_engine_journal_deleted_outlines_total{job="svgx-state"}'
+GAP_AT = 'svgx_engine_journal_gap_timestamp_seconds{job="svgx-state"}'
 QUARANTINED_AT = 'svgx_engine_journal_quarantined_timestamp_seconds{job="svgx-state"}'
 STATE_CREATED = 'kube_cronjob_created{job="kube-state-metrics",cronjob="svgx-state-backup-full"}'
 BACKED_UP = 'svgx_engine_backup_last_success_timestamp_seconds{job="svgx-state"}'
@@ -215,12 +216,8 @@ OWN_CASES: dict[str, dict[str, AlertCases]] = {
     },
     "svgx-state": {
         "SVGXEngineJournalGap": AlertCases(
-            fires=(
-                {'svgx_engine_journal_gaps_total{job="svgx-state"}': "0x5 1x15"},
-                # A new replica found the gap before its first scrape.
-                {'svgx_engine_journal_gaps_total{job="svgx-state"}': "_x9 1x11"},
-            ),
-            quiet=({'svgx_engine_journal_gaps_total{job="svgx-state"}': "1x20"},),
+            fires=({GAP_AT: "0x9 540x11"}, {GAP_AT: "_x9 540x11"}),
+            quiet=({GAP_AT: "-3600x20"},),
         ),
         "SVGXEngineJournalQuarantined": AlertCases(
             fires=({QUARANTINED_AT: "0x9 540x11"}, {QUARANTINED_AT: "_x9 540x11"}),

@@ -173,10 +173,12 @@ ERRORS = Board(
                 ),
                 Panel(
                     "Journal and snapshots",
-                    "Reads that found journal entries missing, and compactions that failed, in the last hour.",
+                    "Reads and compactions that found journal entries missing, and compactions that failed, in the last"
+                    " hour; and the canvases in the table `journal_gap`.",
                     "none",
                     [
                         ("sum(increase(svgx_engine_journal_gaps_total{NS}[1h]))", "gaps"),
+                        ("max(svgx_engine_journal_gap_canvases{NS})", "canvases with a gap"),
                         (
                             'sum(increase(svgx_engine_snapshots_total{NS,outcome="failed"}[1h]))',
                             "failed compactions",

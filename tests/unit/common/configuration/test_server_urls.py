@@ -119,6 +119,8 @@ def test_servers_of_nats_share_their_credentials(text: str, servers: NatsServers
                 "postgresql://db/svgx?target_session_attrs=hunter2",
                 "postgresql://db/svgx?port=hunter2",
                 "postgresql://db/svgx?sslrootcert=/hunter2",
+                # libpq reads this value as the system's certificates, but asyncpg as the name of a file.
+                "postgresql://db/svgx?sslrootcert=system",
                 "postgresql://db/svgx?hunter2",
                 "postgresql://u:%C3hunter2@db/svgx",
                 "postgresql://a..hunter2/svgx",

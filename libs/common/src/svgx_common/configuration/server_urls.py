@@ -116,7 +116,7 @@ def check_postgres(text: str) -> str:
             )
         if name == "port" and not all(_is_port(each) for each in value.split(",")):
             raise ValueError(f"port must be a number from 1 to {_HIGHEST_PORT}")
-        if name in _POSTGRES_FILES and value != "system" and not Path(value).is_file():
+        if name in _POSTGRES_FILES and not Path(value).is_file():
             raise ValueError(f"{name} must be the path of a file")
     return text
 

@@ -63,7 +63,6 @@ async def check_postgres(url: str, *, schema: str, package: str, connections: in
         for name, values in parse_qs(urlsplit(url).query).items()
         if name in ("sslcert", "sslrootcert")
         for value in values
-        if value != "system"
     ]
     try:
         connection = await Hosts(url).connect(

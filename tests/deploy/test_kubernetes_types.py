@@ -32,6 +32,8 @@ EVERYTHING = (
     "--set=auth.config.auth.oidc_providers=x,auth.priorityClassName=high",
     "--set=auth.extraEnv[0].name=X,auth.extraEnv[0].value=x,auth.nodeSelector.disk=ssd",
     "--set=auth.extraVolumes[0].name=x,auth.extraVolumes[0].emptyDir.medium=Memory",
+    "--set=backup.extraVolumes[0].name=x,backup.extraVolumes[0].secret.secretName=x",
+    "--set=backup.extraVolumeMounts[0].name=x,backup.extraVolumeMounts[0].mountPath=/x",
     "--set=auth.tolerations[0].key=x,auth.tolerations[0].operator=Exists",
     "--set=auth.migration.enabled=true,state.migration.enabled=true",
     "--set=collab.reserved.replicaCount=1,gateway.config.gateway.metrics_port=9100",

@@ -27,7 +27,7 @@ def clone(
         (folder / name).symlink_to(ROOT / name)
     cluster.shell(
         "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=svgx-engine.example.com"
-        " -keyout tls.key -out tls.crt",
+        " -keyout tls.key -out tls.crt && cp tls.crt ca.crt",
         folder=folder,
     )
     try:

@@ -5,6 +5,7 @@ A comment before each block names its check, such as `<!-- check: stack -->`. Th
 - `stack`: the block runs with a stack of processes.
 - `cluster`: the block runs with an API server, on the release that Helm has installed.
 - `manifests`: the block runs with an API server, in a namespace without the release.
+- `values`: Helm renders the chart `svgx` with the production values and the values in the block.
 - `parse: REASON`: bash parses the block, but does not run it.
 - `skip: REASON`: the block is not run.
 """

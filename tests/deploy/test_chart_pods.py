@@ -147,3 +147,14 @@ def test_service_account_applies_to_all_pods_that_start_after_it_exists(
     assert {
         name for name, pod in found.items() if pod["spec"].get("serviceAccountName") == "team"
     } == own
+
+
+def test_services_listen_on_the_address_of_the_values(helm: Helm, tmp_path: Path) -> None:
+    """With `::`, all replicas listen on IPv6, so that a cluster with IPv6 only can run the charts. Proves R-SHIP-7."""
+    for content, expected in (({}, "0.0.0.0"), ({"listenAddress": "::"}, "::")):
+        pods = render(helm, tmp_path, {"global": content})
+        for name in (each for each in SECTIONS if each.startswith("Deployment svgx-")):
+            if SECTIONS[name] in SERVICES:
+                (container,) = pods[name]["spec"]["containers"]
+                variables = {each["name"]: each.get("value") for each in container["env"]}
+                assert variables["API_HOST"] == expected, name

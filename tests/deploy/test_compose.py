@@ -31,7 +31,7 @@ ONLY_IN_CHARTS = {
     # The default is the number of cores, and Compose gives a container all cores.
     "PASSWORD_WORKERS",
     # In Compose, the services use their defaults for these variables.
-    *("JWT_EXPIRES_IN", "RATE_LIMIT_REQUESTS_PER_MINUTE"),
+    *("API_HOST", "JWT_EXPIRES_IN", "RATE_LIMIT_REQUESTS_PER_MINUTE"),
     *("STATE_TYPES", "JOURNAL_RETENTION_DAYS", "DATABASE_DISK_GB"),
     *("DATABASE_POOL_SIZE", "DATABASE_MAX_OVERFLOW", "REDIS_POOL_SIZE"),
     *("PROMETHEUS_ENABLED", "HEALTH_CHECK_INTERVAL"),

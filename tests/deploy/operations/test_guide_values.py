@@ -13,7 +13,7 @@ BLOCKS = checked_by("values")
 
 
 def rendered_pods(helm: Helm, folder: Path, text: str) -> dict[str, Object]:
-    """Return the pod specifications of the chart `svgx` with the production values and these values, by kind and name."""
+    """Return the pod specifications with the production values and these values, by kind and name of the object."""
     file = folder / "values.yaml"
     file.write_text(text, encoding="utf-8")
     production = ("--values", "svgx/values-production.yaml")

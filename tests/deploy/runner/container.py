@@ -84,8 +84,6 @@ def build(
     all_variables = {
         "PATH": ":".join(programs),
         **image.variables,
-        # The services listen on this address, not on all interfaces.
-        "API_HOST": substitution.address,
         "POD_ADDRESS": substitution.address,
         **({"TMPDIR": str(substitution.paths["/tmp"])} if "/tmp" in substitution.paths else {}),
         **replaced,

@@ -80,6 +80,8 @@ capabilities:
 {{- $values := .root.Values -}}
 - name: SVGX_CONFIG
   value: /etc/svgx/config.yaml
+- name: API_HOST
+  value: {{ $values.global.listenAddress | quote }}
 - name: NATS_URL
   value: {{ include "common.natsUrl" . | default (printf "nats://%s:4222" (include "common.fullname" (dict "root" (dict "Values" dict "Release" .root.Release) "service" (dict "name" "nats")))) | quote }}
 {{ include "common.secretEnv" (dict "name" "NATS_NKEY_SEED" "secret" ($values.nats.existingSecret | default $values.global.nats.existingSecret) "key" (printf "%s-seed" .service.name)) }}

@@ -17,7 +17,9 @@ from tests.deploy.operations.shell import GUIDE_DATABASE, Shell
 from tests.e2e.clients.api import open_api
 
 _CHECKS: Final = {"stack", "cluster", "manifests", "values", "parse", "skip"}
-_CREATED_BY_THE_GUIDE: Final = {"svgx-secrets", "svgx-admin", "svgx-tls", "svgx-nats"}
+_CREATED_BY_THE_GUIDE: Final = {
+    *("svgx-secrets", "svgx-admin", "svgx-tls", "svgx-nats", "svgx-signing-keys"),
+}
 _OBJECT: Final = re.compile(r"\b(?:deployment|service|hpa|secret)[/ ](svgx-[a-z-]+)")
 _COMPONENT: Final = re.compile(r"\b(auth|collab|gateway|state)\b")
 _ROTATION: Final = (

@@ -43,3 +43,22 @@ def test_certificate_of_postgresql_is_mounted_wherever_its_url_is_used(
     assert {"CronJob svgx-backup", "CronJob svgx-state-backup-full"} <= containers.keys()
     for name, container in containers.items():
         assert mount in container["volumeMounts"], name
+
+
+def test_gateways_get_no_secret_of_tokens_with_the_values_for_signing_keys(
+    helm: Helm, tmp_path: Path
+) -> None:
+    """Auth reads the mounted file, and the secret of the gateways may lack `jwt-secret`. Proves R-SHIP-8."""
+    text = "".join(each.text for each in BLOCKS if each.heading == "Signing keys")
+    pods = rendered_pods(helm, tmp_path, text)
+    (gateway,) = pods["Deployment svgx-gateway"]["containers"]
+    (variable,) = (each for each in gateway["env"] if each["name"] == "JWT_SECRET")
+    assert variable["valueFrom"]["secretKeyRef"] == {
+        "name": "svgx-gateway",
+        "key": "jwt-secret",
+        "optional": True,
+    }
+    (auth,) = pods["Deployment svgx-auth"]["containers"]
+    mounts = {each["name"]: each["mountPath"] for each in auth["volumeMounts"]}
+    path = yaml.safe_load(text)["auth"]["config"]["auth"]["jwt_keys_file"]
+    assert path == f"{mounts['signing-keys']}/keys.json"

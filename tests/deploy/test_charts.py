@@ -359,6 +359,20 @@ def test_gateway_without_trusted_proxies_is_refused_behind_an_ingress(helm: Helm
         render_alone(helm, "gateway", "--set", f"{way}.enabled=true,ingress.host=x.example")
 
 
+@pytest.mark.parametrize("kind", ["LoadBalancer", "NodePort"])
+def test_open_service_of_the_gateway_needs_a_rule_of_the_network_policy(
+    helm: Helm, kind: str
+) -> None:
+    """Otherwise, the network policy of the chart would refuse the clients, while `helm test` passes."""
+    opened = f"service.type={kind}"
+    with pytest.raises(HelmError, match=rf"networkPolicy.extraIngress is required with {opened}"):
+        render_alone(helm, "gateway", "--set", opened)
+    render_alone(helm, "gateway", "--set", f"{opened},networkPolicy.enabled=false")
+    rule = "networkPolicy.extraIngress[0].ports[0].port=http"
+    (policy,) = of_kind(render_alone(helm, "gateway", "--set", f"{opened},{rule}"), "NetworkPolicy")
+    assert {"ports": [{"port": "http"}]} in policy["spec"]["ingress"]
+
+
 @pytest.mark.parametrize(
     ("way", "settings"),
     [

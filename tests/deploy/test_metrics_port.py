@@ -89,7 +89,8 @@ def test_policy_without_sources_for_metrics_has_no_rule_for_them(helm: Helm) -> 
 @pytest.mark.parametrize("kind", ["ClusterIP", "NodePort", "LoadBalancer"])
 def test_metrics_port_is_reachable_inside_the_cluster_only(helm: Helm, kind: str) -> None:
     """The service for clients and the ingress do not have the port, also with a service of another type."""
-    found = render(helm, "--set", f"{SETTING},gateway.service.type={kind}")
+    rule = "gateway.networkPolicy.extraIngress[0].ports[0].port=http"
+    found = render(helm, "--set", f"{SETTING},gateway.service.type={kind},{rule}")
     assert found["Service", "svgx-gateway"]["spec"]["type"] == kind
     assert [each["name"] for each in found["Service", "svgx-gateway"]["spec"]["ports"]] == ["http"]
     metrics = found["Service", "svgx-gateway-metrics"]["spec"]

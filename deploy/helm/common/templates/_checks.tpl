@@ -20,6 +20,9 @@
 {{- if and .service.public (or $values.ingress.enabled $values.httpRoute.enabled) (not (dig "gateway" "trusted_proxies" "" $values.config)) -}}
 {{- fail (printf "%s: config.gateway.trusted_proxies is required with ingress.enabled or httpRoute.enabled: set it to the network of the ingress controller's pods, for example 10.0.0.0/8; otherwise all clients without an account share one rate limit" .root.Chart.Name) -}}
 {{- end -}}
+{{- if and .service.public (ne $values.service.type "ClusterIP") $values.networkPolicy.enabled (not $values.networkPolicy.extraIngress) -}}
+{{- fail (printf "%s: networkPolicy.extraIngress is required with service.type=%s: name the sources that may connect to the port http, because the network policy refuses all but the ingress controller and Prometheus" .root.Chart.Name $values.service.type) -}}
+{{- end -}}
 {{- if eq (include "common.metricsPort" .) "8000" -}}
 {{- fail (printf "%s: config.gateway.metrics_port must differ from 8000, the container's port for requests" .root.Chart.Name) -}}
 {{- end -}}

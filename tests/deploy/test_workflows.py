@@ -106,6 +106,32 @@ def test_version_of_a_release_comes_from_valid_tags_only(
     assert environment_file.read_text(encoding="utf-8") == version
 
 
+@pytest.mark.parametrize(
+    ("version", "pre_release"),
+    [("1.4.0", False), ("1.4.0-rc.1", True), ("1.4.0-beta.2", True), ("1.4.0-alpha.3", True)],
+)
+def test_release_of_an_unfinished_version_is_a_pre_release(
+    tmp_path: Path, version: str, pre_release: bool
+) -> None:
+    """Otherwise, GitHub would show a release candidate as the latest release. Proves R-SHIP-6."""
+    steps = workflow("release.yml")["jobs"]["publish"]["steps"]
+    (script,) = (step["run"] for step in steps if "gh release create" in step.get("run", ""))
+    (tmp_path / "dist" / version / "sbom").mkdir(parents=True)
+    arguments = tmp_path / "arguments"
+    for name, content in (("gh", f"printf '%s\\n' \"$@\" > {arguments}"), ("tar", "")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{content}\n")
+        (tmp_path / name).chmod(0o755)
+    variables = os.environ | {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "GITHUB_REF_NAME": f"v{version}",
+        "VERSION": version,
+    }
+    subprocess.run(["bash", "-e", "-c", script], env=variables, cwd=tmp_path, check=True)
+    given = arguments.read_text(encoding="utf-8").splitlines()
+    assert given[:3] == ["release", "create", f"v{version}"]
+    assert ("--prerelease" in given) is pre_release
+
+
 def test_every_service_has_owners() -> None:
     """The code, tests and chart of a service have owners.
 

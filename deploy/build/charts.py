@@ -61,8 +61,12 @@ def goldens(helm: Helm) -> dict[Path, str]:
 
 
 def manifests(helm: Helm) -> dict[Path, str]:
-    """Return the content of each file in `k8s/`: the objects that Helm renders with the production values."""
-    rendered = helm.template("svgx", *GOLDENS["production.yaml"])
+    """Return the content of each file in `k8s/`: the objects that Helm renders with the production values.
+
+    They are rendered for the oldest version of Kubernetes, because kubectl refuses fields unknown to the cluster.
+    """
+    oldest = ("--kube-version", values.oldest_kubernetes("svgx"))
+    rendered = helm.template("svgx", *GOLDENS["production.yaml"], *oldest)
     files: dict[str, list[str]] = {"deployment.yaml": [], **{name: [] for name in MANIFEST_KINDS}}
     for document in documents(rendered):
         content = yaml.safe_load(document)

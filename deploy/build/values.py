@@ -139,10 +139,20 @@ def _property(key: str, value: Any, descriptions: dict[str, str], path: str) -> 
     return found
 
 
+def _facts(chart: str) -> dict[str, Any]:
+    """Return the content of `Chart.yaml`."""
+    return dict(yaml.safe_load((HELM / chart / "Chart.yaml").read_text(encoding="utf-8")))
+
+
+def oldest_kubernetes(chart: str) -> str:
+    """Return the oldest version of Kubernetes on which the chart may be installed, such as `1.24`."""
+    return str(_facts(chart)["kubeVersion"].strip(">=").removesuffix(".0-0"))
+
+
 def readme(chart: str, described: list[Row]) -> str:
     """Return the chart's README with a table of its values."""
-    facts = yaml.safe_load((HELM / chart / "Chart.yaml").read_text(encoding="utf-8"))
-    oldest = facts["kubeVersion"].strip(">=").removesuffix(".0-0")
+    facts = _facts(chart)
+    oldest = oldest_kubernetes(chart)
     lines = [
         f"# Chart `{chart}`",
         "",

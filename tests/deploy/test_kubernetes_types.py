@@ -63,6 +63,15 @@ def test_objects_have_the_types_of_kubernetes(
     }
 
 
+@pytest.mark.parametrize("package", ["oldest", "newest"])
+def test_manifests_have_the_types_of_kubernetes(node: Path, tmp_path: Path, package: str) -> None:
+    """kubectl refuses unknown fields, and the files in `k8s/` are for every version from the oldest one on."""
+    texts = [path.read_text(encoding="utf-8") for path in charts.MANIFESTS.glob("*.yaml")]
+    objects = [each for text in texts for each in parse_objects(text)]
+    assert len(objects) > 30
+    assert type_errors(node, tmp_path, package, objects) == ""
+
+
 def test_wrong_objects_have_type_errors(node: Path, tmp_path: Path) -> None:
     """`type_errors` finds unknown fields, wrong types and unknown kinds."""
     selector = {"matchLabels": {"app": "x"}}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from deploy.build import tools, values
+from deploy.build import compose, tools, values
 from deploy.build.helm import Helm, copy_charts
 from svgx_common.nats_server.users import (
     credentials_as_variables,
@@ -97,8 +97,14 @@ def _write(files: Iterable[tuple[Path, str]]) -> None:
 
 
 def main() -> None:
-    """Write the generated files of the charts, the goldens and `k8s/`. Write packages of the charts into `dist/`."""
+    """Write the generated files of the charts, the goldens and `k8s/`, and packages of the charts into `dist/`.
+
+    Write the hashes of the mounted files, such as the users of NATS, into docker-compose.yml.
+    """
     _write(chart_files().items())
+    compose.FILE.write_text(
+        compose.with_hashes(compose.FILE.read_text(encoding="utf-8")), encoding="utf-8"
+    )
     with tempfile.TemporaryDirectory() as folder:
         helm = Helm("helm4", copy_charts(Path(folder)))
         _write(goldens(helm).items())

@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.build import charts, tools, values
+from deploy.build import charts, compose, tools, values
 from deploy.build.configuration import SETTINGS
 from svgx_common.config_file import GUIDE_KEYS
 from svgx_common.configuration.variables import unknown_variables
@@ -217,6 +218,32 @@ def test_mounted_files_and_volumes_exist() -> None:
     assert named == PROJECT["volumes"].keys()
     users = "./deploy/helm/svgx/files/nats-users.conf:/etc/nats/users.conf:ro"
     assert users in [REFERENCE.sub(r"\3", each) for each in SERVERS["nats"]["volumes"]]
+
+
+def test_servers_with_mounted_files_have_the_current_hash_of_these_files() -> None:
+    """Compose then replaces the container when a file has changed, such as NATS' with its users. Proves R-SHIP-4."""
+    # Compose makes a new container for each backup.
+    with_files = {name for name, each in SERVERS.items() if compose.mounted(each)} - {"backup"}
+    labelled = {name for name, each in SERVERS.items() if compose.LABEL in each.get("labels", {})}
+    assert with_files == labelled >= {"nats", "nginx"}
+    assert compose.with_hashes(TEXT) == TEXT, "run `make charts`"
+
+
+def test_hash_changes_with_a_mounted_file_of_the_same_server_only(tmp_path: Path) -> None:
+    """A change of one server's files does not replace the other servers. Proves R-SHIP-4."""
+    for name in sorted({path for each in SERVERS.values() for path in compose.mounted(each)}):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        source = tools.ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, tmp_path / name)
+        else:
+            shutil.copy(source, tmp_path / name)
+    assert compose.with_hashes(TEXT, tmp_path) == TEXT
+    (users,) = (each for each in compose.mounted(SERVERS["nats"]) if "users" in each)
+    with (tmp_path / users).open("a") as file:
+        file.write("# another user\n")
+    changed = yaml.safe_load(compose.with_hashes(TEXT, tmp_path))["services"]
+    assert {name for name, each in changed.items() if each != SERVERS[name]} == {"nats"}
 
 
 def test_observability_servers_reach_each_other() -> None:

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from svgx_auth.settings import AuthSettings
 from svgx_common import logs, postgres
@@ -14,7 +15,7 @@ from svgx_common.database import migrations
 from svgx_common.database.commands import migrate_command
 from svgx_common.database.hosts import Connection, Hosts
 from svgx_devstack import DevStack
-from tests.blocked import until_blocked
+from tests.blocked import until_blocked, until_statement_blocked
 from tests.integration.common.test_postgres import Package
 
 WAIT = 2.5
@@ -131,6 +132,37 @@ async def test_migration_whose_connection_ends_is_applied_again(
     assert await applying == ["0002_held.sql"]
     rows = await operator.fetch(f"SELECT name FROM {table}")
     assert [row["name"] for row in rows] == ["one"]
+
+
+async def test_migration_that_waits_for_a_dump_lets_other_statements_through(
+    backing: DevStack,
+    package: Package,
+    operator: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Proves R-CONFIG-8: while a transaction holds a lock as pg_dump does, the services' statements still run."""
+    monkeypatch.setattr(migrations, "LOCK_PAUSE_SECONDS", 0.5)
+    hosts = Hosts(backing.postgres_url)
+    await migrations.apply_when_usable(hosts, package.name, package.name)
+    package.write("migrations/0002_note.sql", "ALTER TABLE thing ADD COLUMN note text")
+    table = f"{package.name}.thing"
+    service = await asyncpg.connect(backing.postgres_url)
+    with capture_logs() as lines:
+        async with asyncio.timeout(60), operator.transaction():
+            await operator.execute(f"LOCK TABLE {table} IN ACCESS SHARE MODE")
+            applying = asyncio.create_task(
+                migrations.apply_when_usable(hosts, package.name, package.name, wait_seconds=WAIT)
+            )
+            for name in ("one", "two"):
+                await until_statement_blocked(operator, "ADD COLUMN note")
+                await service.execute(f"INSERT INTO {table} VALUES ($1)", name)
+            assert not applying.done()
+        assert await applying == ["0002_note.sql"]
+    waits = [each for each in lines if each["event"] == "a migration waits for locks of tables"]
+    assert [each["migration"] for each in waits] == ["0002_note.sql"]
+    rows = await service.fetch(f"SELECT name, note FROM {table} ORDER BY name")
+    assert [tuple(row) for row in rows] == [("one", None), ("two", None)]
+    await service.close()
 
 
 async def test_migration_that_the_server_cannot_carry_out_ends_after_the_wait(

@@ -26,6 +26,19 @@ _SERVER_SETTINGS = {**SERVER_SETTINGS, "statement_timeout": "0"}
 A migration, or the wait for another replica's migration, may take any length of time.
 """
 
+LOCK_SECONDS = 2
+"""Seconds for which a statement of a migration waits for a lock. Beyond them, the migration is undone.
+
+PostgreSQL queues the statements of the services behind the waiting statement, because it conflicts with them. The limit
+exceeds `deadlock_timeout` (1 s), after which PostgreSQL cancels an autovacuum that has the lock.
+"""
+
+LOCK_PAUSE_SECONDS = 10.0
+"""Pause before an undone migration begins again, in seconds. The services' statements run in it."""
+
+_LOCK_LOG_SECONDS = 60.0
+"""Seconds between two log lines about a migration that does not get its locks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Migration:
@@ -94,7 +107,7 @@ async def apply(
     """Apply the missing migrations, and return their names.
 
     Call `on_migrating` before this process, or another replica, applies a migration. From then on, `apply` may take
-    any time.
+    any time: it also waits without a limit while another transaction, such as a dump, has a lock that a migration needs.
     """
     connection = await _first_connection(hosts)
     try:
@@ -116,9 +129,7 @@ async def apply(
         missing = [each for each in migrations_of(package) if each.name not in applied]
         for migration in missing:
             on_migrating()
-            async with connection.transaction():
-                await connection.execute(migration.sql)
-                await connection.execute("INSERT INTO migration (name) VALUES ($1)", migration.name)
+            await _apply_with_locks(connection, migration)
             log.info("migrated", schema=schema, migration=migration.name)
         if missing:
             await _create_statistics(connection)
@@ -129,6 +140,25 @@ async def apply(
             TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError
         ):
             await connection.close(timeout=CLOSE_SECONDS)
+
+
+async def _apply_with_locks(connection: Connection, migration: Migration) -> None:
+    """Apply one migration. While it does not get its locks, undo it and begin again, and log this now and then."""
+    clock = asyncio.get_running_loop().time
+    log_at = clock()
+    while True:
+        try:
+            async with connection.transaction():
+                await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+                await connection.execute(migration.sql)
+                await connection.execute("INSERT INTO migration (name) VALUES ($1)", migration.name)
+        except asyncpg.LockNotAvailableError:
+            if clock() >= log_at:
+                log.warning("a migration waits for locks of tables", migration=migration.name)
+                log_at = clock() + _LOCK_LOG_SECONDS
+            await asyncio.sleep(LOCK_PAUSE_SECONDS)
+        else:
+            return
 
 
 async def _create_statistics(connection: Connection) -> None:

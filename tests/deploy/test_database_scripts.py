@@ -282,6 +282,48 @@ async def test_restore_replaces_later_rows_and_tables(scripts: Scripts) -> None:
     assert len(await scripts.fetch("SELECT * FROM public.foreign_data")) == 1
 
 
+async def test_restore_keeps_the_grants_of_other_roles(scripts: Scripts) -> None:
+    """Proves R-DUMP-1: a role without the tables has the same rights on schemas, tables, columns and sequences."""
+    role = f"second-{secrets.token_hex(4)}"
+    rights = (
+        ("has_schema_privilege", "'auth'", "USAGE"),
+        ("has_table_privilege", "'auth.session'", "SELECT WITH GRANT OPTION"),
+        ("has_table_privilege", "'auth.session'", "DELETE"),
+        ("has_table_privilege", "'auth.account'", "SELECT"),
+        ("has_column_privilege", "'auth.account', 'id'", "SELECT"),
+        ("has_sequence_privilege", "pg_get_serial_sequence('auth.audit', 'id')", "USAGE"),
+    )
+    calls = (f"{name}('{role}', {target}, '{right}')" for name, target, right in rights)
+    question = f"SELECT ARRAY[{', '.join(calls)}] AS found"
+    admin = await asyncpg.connect(scripts.admin_url)
+    await admin.execute(f'CREATE ROLE "{role}"')
+    try:
+        assert (await scripts.backup()).status == 0
+        await scripts.fetch("CREATE TABLE state.newer (id text)")
+        await scripts.fetch("ALTER TABLE auth.account ADD COLUMN newer text")
+        for grant in (
+            "USAGE ON SCHEMA auth",
+            "USAGE ON ALL SEQUENCES IN SCHEMA auth",
+            "SELECT (id, newer) ON auth.account",
+            "SELECT ON state.newer",
+        ):
+            await scripts.fetch(f'GRANT {grant} TO "{role}"')
+        await scripts.fetch(f'GRANT SELECT ON auth.session TO "{role}" WITH GRANT OPTION')
+        before = (await scripts.fetch(question))[0]["found"]
+        assert before == [True, True, False, False, True, True]
+        done = await scripts.restore("--yes", "latest")
+        assert done.status == 0, done.output
+        assert (await scripts.fetch(question))[0]["found"] == before
+    finally:
+        owned = await asyncpg.connect(
+            scripts.admin_url.rpartition("/")[0] + urlsplit(scripts.url).path
+        )
+        await owned.execute(f'DROP OWNED BY "{role}"')
+        await owned.close()
+        await admin.execute(f'DROP ROLE "{role}"')
+        await admin.close()
+
+
 async def test_damaged_or_foreign_file_is_refused_before_anything_is_changed(
     scripts: Scripts,
 ) -> None:

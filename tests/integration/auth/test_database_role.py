@@ -14,6 +14,7 @@ from svgx_common.database.hosts import Hosts
 from svgx_common.doctor.findings import Status
 from svgx_common.doctor.postgres import check_postgres
 from svgx_common.messaging.bus import Bus
+from svgx_common.settings import WrongSetting
 from svgx_devstack import DevStack
 from tests.integration.auth.conftest import replica
 from tests.integration.auth.test_accounts import caller_of, create, login
@@ -64,3 +65,15 @@ async def test_service_with_a_role_without_ownership_starts_and_cannot_change_th
         with pytest.raises(asyncpg.PostgresError):
             await connection.execute(statement)
     await connection.close()
+
+
+async def test_start_of_a_role_without_usage_names_the_missing_grant(
+    backing: DevStack, role_url: str
+) -> None:
+    """Proves R-CONFIG-8: a role that may not use the schema gets an error that names the grant."""
+    parts = urlsplit(role_url)
+    admin = await asyncpg.connect(backing.postgres_superuser_url(parts.path.strip("/")))
+    await admin.execute(f"REVOKE USAGE ON SCHEMA auth FROM {parts.username}")
+    await admin.close()
+    with pytest.raises(WrongSetting, match="GRANT USAGE ON SCHEMA auth"):
+        await migrations.apply_when_usable(Hosts(role_url), "auth", "svgx_auth", wait_seconds=20)

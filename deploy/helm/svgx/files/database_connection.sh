@@ -159,6 +159,46 @@ ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"
 SQL
 }
 
+# Print SQL that reads the grants of the services' schemas, tables, columns and sequences into the variable `grants` of
+# psql.
+reading_grants_sql() {
+    cat <<'SQL'
+SELECT coalesce(json_agg(g), '[]') AS grants FROM (
+    SELECT o.kind, o.name, o.part, a.privilege_type AS privilege, a.is_grantable AS grantable,
+        CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS role
+    FROM (
+        SELECT 'SCHEMA' AS kind, quote_ident(nspname) AS name, NULL AS part, nspowner AS owner, nspacl AS acl
+        FROM pg_namespace WHERE nspname IN ('auth', 'state')
+        UNION ALL
+        SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, format('%I.%I', nspname, relname), NULL, relowner,
+            relacl
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE nspname IN ('auth', 'state')
+        UNION ALL
+        SELECT 'TABLE', format('%I.%I', nspname, relname), attname, relowner, attacl
+        FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE nspname IN ('auth', 'state') AND NOT attisdropped
+    ) o, aclexplode(o.acl) a
+    WHERE a.grantee <> o.owner
+) g \gset
+SQL
+}
+
+# Print SQL that repeats the grants of the variable `grants`. Leaves out tables and columns that do not exist any more.
+granting_sql() {
+    cat <<'SQL'
+SELECT format('GRANT %s%s ON %s %s TO %s%s', privilege, ' (' || quote_ident(part) || ')', kind, name, role,
+    CASE WHEN grantable THEN ' WITH GRANT OPTION' END)
+FROM json_to_recordset(:'grants')
+    AS g (kind text, name text, part text, privilege text, role text, grantable boolean)
+WHERE CASE kind
+    WHEN 'SCHEMA' THEN to_regnamespace(name) IS NOT NULL
+    ELSE to_regclass(name) IS NOT NULL AND (part IS NULL OR EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = to_regclass(name) AND attname = part AND NOT attisdropped))
+    END
+\gexec
+SQL
+}
+
 # make_work: create the private folder `work`. Each script defines end_of_script, which removes the folder at the end.
 make_work() {
     umask 077
@@ -188,8 +228,8 @@ in_background() {
     return "$code"
 }
 
-# restore SERVICE FILE: replace the schemas of the services by the backup, in one transaction. Return whether it was
-# committed. psql runs in the background, with its input from a named pipe. So end_of_script can stop psql when the script
+# restore SERVICE FILE: replace the schemas of the services by the backup, in one transaction, and repeat the grants of
+# the replaced schemas. Return whether it was committed. psql runs in the background, with its input from a named pipe. So end_of_script can stop psql when the script
 # ends early, and PostgreSQL then undoes everything.
 restore() {
     rm -f "$work/pipe" "$work/unpacked" "$work/committed"
@@ -212,12 +252,14 @@ restore() {
 restore_statements() {
     echo "BEGIN;"
     echo "SET LOCAL lock_timeout = '60s';"
+    reading_grants_sql
     # Drop the whole schemas, also tables that a newer version made and the backup lacks. Otherwise the migrations of
     # that version would find these tables and fail later.
     for schema in $SCHEMAS; do
         echo "DROP SCHEMA IF EXISTS $schema CASCADE;"
     done
     unpack "$1" || return 1
+    granting_sql
     echo "COMMIT;"
     printf '%s\n' "\\! touch $work/committed"
 }

@@ -107,7 +107,8 @@ async def apply(
     """Apply the missing migrations, and return their names.
 
     Call `on_migrating` before this process, or another replica, applies a migration. From then on, `apply` may take
-    any time: it also waits without a limit while another transaction, such as a dump, has a lock that a migration needs.
+    any time. It also waits without a limit while another transaction, such as a dump, has a lock that a migration
+    needs.
     """
     connection = await _first_connection(hosts)
     try:
@@ -120,6 +121,8 @@ async def apply(
         # if another role applies the migrations.
         if await connection.fetchval("SELECT to_regnamespace(quote_ident($1)) IS NULL", schema):
             await connection.execute(f'CREATE SCHEMA "{schema}"')
+        if not await connection.fetchval("SELECT has_schema_privilege($1, 'USAGE')", schema):
+            raise WrongSetting(_URL_VARIABLE, f"its role needs GRANT USAGE ON SCHEMA {schema}")
         await connection.execute(f'SET search_path TO "{schema}"')
         if await connection.fetchval("SELECT to_regclass('migration') IS NULL"):
             await connection.execute(

@@ -304,7 +304,8 @@ check_file() {
 # compare_counts SERVICE MANIFEST: return whether the tables have as many rows as the manifest states. Prints differences.
 compare_counts() {
     grep '^table ' "$2" >"$work/expected" || true
-    counting_sql | sql "$1" --file=- >"$work/found" 2>"$work/errors" || return 1
+    counting_sql >"$work/counting"
+    in_background sql "$1" --file="$work/counting" >"$work/found" 2>"$work/errors" || return 1
     if cmp -s "$work/expected" "$work/found"; then
         return 0
     fi

@@ -470,6 +470,66 @@ async def test_password_is_in_no_argument_while_a_backup_runs(scripts: Scripts) 
     assert list(scripts.folder.parent.glob("svgx-database.*")) == []
 
 
+async def test_verification_that_is_stopped_while_it_counts_leaves_no_database(
+    scripts: Scripts, template: str
+) -> None:
+    """Proves R-DUMP-3: SIGTERM ends the comparison of the row counts at once, and the scratch database is dropped.
+
+    The policy applies to the role that owns the scratch database, and not to the superuser that makes the dump.
+    """
+    for statement in (
+        "CREATE TABLE state.slow AS SELECT 1 AS id",
+        "ALTER TABLE state.slow ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+        "CREATE POLICY slow ON state.slow USING (pg_sleep(600) IS NOT NULL)",
+    ):
+        await scripts.fetch(statement)
+    superuser_url = scripts.admin_url.rpartition("/")[0] + urlsplit(scripts.url).path
+    made = await scripts.backup(POSTGRES_URL=superuser_url)
+    assert made.status == 0, made.output
+    admin = await asyncpg.connect(scripts.admin_url)
+    await admin.execute(f"ALTER ROLE {template} CREATEDB")
+    try:
+        process = await scripts.start("backup_database.sh", "--check", "latest")
+        async with asyncio.timeout(60):
+            while not await admin.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE 'svgx_verify_%' AND wait_event = 'PgSleep'"
+            ):
+                await pause()
+            process.send_signal(signal.SIGTERM)
+            output, _ = await process.communicate()
+        assert process.returncode == 143, output
+        left = await admin.fetch("SELECT 1 FROM pg_database WHERE datname LIKE 'svgx_verify_%'")
+        assert left == []
+    finally:
+        await admin.execute(f"ALTER ROLE {template} NOCREATEDB")
+        await admin.close()
+
+
+async def test_verification_drops_the_unused_databases_of_killed_ones(scripts: Scripts) -> None:
+    """Proves R-DUMP-3: a scratch database is dropped when it is older than a day and no session uses it."""
+    assert (await scripts.backup()).status == 0
+    killed, used = "svgx_verify_20240101_000000_1", "svgx_verify_20240101_000000_2"
+    young = f"svgx_verify_{datetime.now(UTC) - timedelta(hours=23):%Y%m%d_%H%M%S}_3"
+    foreign = "svgx_verify_20240101"
+    admin = await asyncpg.connect(scripts.admin_url)
+    for name in (killed, used, young, foreign):
+        await admin.execute(f"CREATE DATABASE {name}")
+    session = await asyncpg.connect(scripts.admin_url.rpartition("/")[0] + f"/{used}")
+    try:
+        done = await scripts.backup("--check", "latest", POSTGRES_ADMIN_URL=scripts.admin_url)
+        assert done.status == 0, done.output
+        assert f"dropped the old scratch database {killed}" in done.output
+        rows = await admin.fetch(
+            "SELECT datname FROM pg_database WHERE datname LIKE 'svgx_verify_%'"
+        )
+        assert {row["datname"] for row in rows} == {used, young, foreign}
+    finally:
+        await session.close()
+        for name in (killed, used, young, foreign):
+            await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        await admin.close()
+
+
 async def test_old_backups_are_deleted_by_age_and_number(scripts: Scripts) -> None:
     """Proves R-DUMP-4: old backups are deleted after a new one is complete, and the newest `BACKUP_KEEP_MIN` stay."""
 

@@ -48,6 +48,15 @@ drop_scratch() {
     sql admin --command="DROP DATABASE IF EXISTS \"$scratch\" WITH (FORCE)" >/dev/null 2>&1
 }
 
+# Drop the scratch databases that killed verifications have left. They are older than a day, and no session uses them.
+drop_old_scratch() {
+    sql admin --command="SELECT datname FROM pg_database WHERE datname ~ '^svgx_verify_\\d{8}_\\d{6}_\\d+\$' AND substr(datname, 13, 15) < to_char(now() AT TIME ZONE 'UTC' - interval '1 day', 'YYYYMMDD_HH24MISS') AND datname NOT IN (SELECT datname FROM pg_stat_activity WHERE datname IS NOT NULL)" 2>/dev/null \
+        | while read -r name; do
+            # Without FORCE, the statement fails if a session has begun to use the database.
+            ! sql admin --command="DROP DATABASE \"$name\"" >/dev/null 2>&1 || say "dropped the old scratch database $name"
+        done
+}
+
 # Print the files of all backups, oldest first. Their names have the time in UTC.
 backups() {
     for each in "$backup_dir"/svgx_backup_[0-9]*_[0-9]*.dump; do
@@ -131,6 +140,7 @@ verify() {
     check_file "$1"
     manifest="${1%.dump}.manifest"
     [ -f "$manifest" ] || fail 3 "$1: cannot be compared, because it has no manifest"
+    drop_old_scratch
     scratch="svgx_verify_$(date -u +%Y%m%d_%H%M%S)_$$"
     sql admin --command="CREATE DATABASE \"$scratch\" TEMPLATE template0" 2>"$work/errors" || {
         scratch=""

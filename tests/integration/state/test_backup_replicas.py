@@ -17,9 +17,10 @@ import pytest
 from prometheus_client import REGISTRY
 
 from svgx_common.contract.collab import ReplaceContentRequest
-from svgx_common.contract.errors import Conflict, Unavailable
+from svgx_common.contract.errors import Conflict, NotFound, Unavailable
 from svgx_common.contract.storage.backups import Backup, BackupStatus
 from svgx_common.health import Health
+from svgx_common.postgres import load_queries
 from svgx_devstack import DevStack
 from svgx_devstack.ports import choose
 from svgx_state.backups import creation, deletion, restoring, runner, tasks
@@ -129,6 +130,39 @@ async def test_backups_of_a_lost_database_are_found_at_the_target(site: Site) ->
         assert fresh.backup_type == "full"
         with pytest.raises(Conflict, match="before this database"):
             await vault.begin(backup_type="incremental", base=increment.id)
+
+
+async def test_backups_of_another_installation_are_neither_latest_nor_deleted(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two databases that share a target keep their backups apart. Proves R-BACKUP-13."""
+    vault = site.vault
+    monkeypatch.setattr(runner, "RETENTION_SECONDS", 0.0)
+    async with database(site.backing) as first, site.replica(postgres_url=first, backup_keep=1):
+        await vault.draw("a")
+        foreign = await vault.back_up()
+    async with (
+        database(site.backing) as second,
+        tables_of(second) as tables,
+        site.replica(postgres_url=second, backup_keep=1),
+    ):
+        while not (await vault.page()).items:
+            await pause()
+        assert (await vault.get("latest")).id == foreign.id
+        with pytest.raises(NotFound):
+            await vault.delete("latest")
+        last_success = load_queries("svgx_state")["last_success"].sql
+        assert await tables.fetchval(last_success) == 0
+        old = await vault.back_up()
+        own = await vault.back_up()
+        await vault.wait_gone(old.id)
+        # A folder that is copied later, and has a newer backup.
+        await tables.execute("UPDATE backup SET created_at = now() WHERE id = $1", foreign.id)
+        assert (await vault.get("latest")).id == own.id
+        listed = {each.id: each.adopted for each in (await vault.page()).items}
+        assert listed == {own.id: False, foreign.id: True}
+        assert (await vault.restore(foreign.id)).status == "complete"
+        assert (vault.folder / foreign.id / MANIFEST_NAME).exists()
 
 
 async def test_unfinished_backup_of_another_database_is_adopted_when_it_is_complete(
@@ -552,14 +586,22 @@ async def _start(site: Site, *arguments: str) -> asyncio.subprocess.Process:
         *(sys.executable, "-m", "svgx_state", *arguments),
         env={**os.environ, **environment},
         stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
+
+
+async def _outputs(site: Site, *arguments: str) -> tuple[int | None, list[dict[str, object]], str]:
+    """Run `svgx-state` with a command. Return its status, the records that it prints, and its errors."""
+    process = await _start(site, *arguments)
+    output, errors = await process.communicate()
+    records = [json.loads(line) for line in output.splitlines()]
+    return process.returncode, records, errors.decode()
 
 
 async def _command(site: Site, *arguments: str) -> tuple[int | None, list[dict[str, object]]]:
     """Run `svgx-state` with a command. Return its status and the records that it prints."""
-    process = await _start(site, *arguments)
-    output, _ = await process.communicate()
-    return process.returncode, [json.loads(line) for line in output.splitlines()]
+    status, records, _ = await _outputs(site, *arguments)
+    return status, records
 
 
 async def test_commands_back_up_and_restore_without_a_replica(site: Site) -> None:
@@ -576,6 +618,24 @@ async def test_commands_back_up_and_restore_without_a_replica(site: Site) -> Non
         status, (restored,) = await _command(site, "restore", str(made["id"]))
         assert (status, restored["status"], restored["backup_id"]) == (0, "complete", made["id"])
         assert await tables.fetchval("SELECT revision FROM canvas WHERE id = $1", canvas_id) == 1
+
+
+async def test_command_restores_the_newest_backup_only_if_it_has_the_accounts(site: Site) -> None:
+    """`restore latest` names the backup with the accounts if the newest one has none. Proves R-BACKUP-14."""
+    async with database(site.backing) as lost, site.replica(postgres_url=lost):
+        canvas_id = await site.vault.draw("a")
+        complete = await site.vault.back_up(state_type="all")
+        newest = await site.vault.back_up()
+    status, output, errors = await _outputs(site, "restore", "latest")
+    assert (status, output) == (1, [])
+    assert f"restore {complete.id}, and then {newest.id}" in errors
+    status, (restored,), _ = await _outputs(site, "restore", complete.id)
+    assert (status, restored["backup_id"]) == (0, complete.id)
+    status, (restored,), errors = await _outputs(
+        site, "restore", "latest", "--canvas-id", canvas_id
+    )
+    assert (status, restored["backup_id"]) == (0, newest.id)
+    assert f"restoring {newest.id} of another database" in errors
 
 
 @pytest.mark.parametrize("same", [True, False])

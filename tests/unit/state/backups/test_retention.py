@@ -10,20 +10,25 @@ NOW = datetime(2026, 6, 30, tzinfo=UTC)
 
 
 def _backups(*texts: str) -> list[BackupFacts]:
-    """Return backups, newest first, from texts such as `b2@users<b1 5d failed`: id, scope, parent, age and status."""
+    """Return backups, newest first, from texts such as `b2@users<b1 5d failed`: id, scope, parent, age and status.
+
+    The status `adopted` stands for a complete backup that was adopted.
+    """
     backups = []
     for text in texts:
         names, age, *status = text.split()
         name, _, parent = names.partition("<")
         scope = name.partition("@")[2]
         at = NOW - timedelta(days=float(age.removesuffix("d")))
+        adopted = status == ["adopted"]
         backups.append(
             BackupFacts(
                 name.partition("@")[0],
                 parent or None,
-                status[0] if status else "complete",
+                status[0] if status and not adopted else "complete",
                 at,
                 scope,
+                adopted,
             )
         )
     return backups
@@ -49,6 +54,10 @@ def _backups(*texts: str) -> list[BackupFacts]:
         # Backups of users do not count as newer backups of the canvases.
         (["d@users 1d", "c@users 2d", "b 3d", "a 4d"], 1, 0, ["c", "a"]),
         (["d@users 1d", "c@users 2d", "b 3d", "a 4d"], 2, 0, []),
+        # Backups of another installation are neither deleted nor counted.
+        (["d 1d adopted", "c 2d", "b 3d adopted", "a 4d"], 1, 0, ["a"]),
+        (["c 90d adopted", "b 91d", "a 92d"], 0, 2, ["a"]),
+        (["c 1d", "b<a 2d adopted", "a 3d"], 1, 0, []),
     ],
 )
 def test_retention_keeps_the_newest_backups_and_the_backups_that_they_need(

@@ -38,7 +38,10 @@ from svgx_state.backups.format.manifest import FORMAT, BackupRefused
 from svgx_state.backups.format.target import TargetFailed
 
 LATEST = "latest"
-"""The id that stands for the newest complete backup of all canvases."""
+"""The id that stands for the newest complete backup of all canvases that this database has made.
+
+If this database has made none, it stands for the newest adopted one, except in a request to delete it.
+"""
 
 MAX_CHAIN = 24
 """Largest number of incremental backups that build on one full backup.
@@ -105,6 +108,11 @@ class Catalogue:
             raise _no_such_backup()
         return backup_of(row)
 
+    async def newest_with_accounts(self) -> Backup | None:
+        """Return the newest complete backup with accounts, or None. The own backups of this database come first."""
+        row = await self._database.row("newest_backup_of_users")
+        return None if row is None else await self.get(row["id"])
+
     async def running(self) -> Backup | None:
         """Return the backup that runs at present, or None."""
         task = await self._database.row("task_of_kind", "backup")
@@ -142,7 +150,7 @@ class Catalogue:
 
         Raises `NotFound`, and `Conflict` while the backup runs, another backup builds on it or a restore reads it.
         """
-        backup_id = await self._resolve(backup_id)
+        backup_id = await self._resolve(backup_id, may_be_adopted=False)
         async with self._database.transaction() as session:
             # Lock the task before the backup, as all transactions do. A refusal below rolls the new task back.
             await _hold_task(session, "delete", backup_id)
@@ -270,14 +278,14 @@ class Catalogue:
             raise Conflict(reason, field="base")
         return None
 
-    async def _resolve(self, backup_id: str) -> str:
+    async def _resolve(self, backup_id: str, *, may_be_adopted: bool = True) -> str:
         """Return the given id. For `LATEST`, return the id of the newest complete backup of all canvases.
 
         Raises `NotFound` for `LATEST` if there is no complete backup of all canvases.
         """
         if backup_id != LATEST:
             return backup_id
-        row = await self._database.row("newest_backup")
+        row = await self._database.row("newest_backup", may_be_adopted)
         if row is None:
             raise NotFound("there is no complete backup", field="backup_id")
         newest: str = row["id"]
@@ -341,6 +349,7 @@ def backup_of(row: Row) -> Backup:
         encrypted=row["encrypted"],
         format=row["format"],
         version=row["version"],
+        adopted=row["adopted"],
         error=row["error"],
         verification=None
         if verification is None

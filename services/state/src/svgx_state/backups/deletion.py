@@ -28,7 +28,8 @@ class Retention:
     """The rules for keeping backups: the newest `count` backups of each scope, and all backups of the last `days` days.
 
     0 turns a rule off. A backup is kept if one of the rules keeps it, or if a kept backup builds on it. Without a rule,
-    all backups are kept. With a rule, the newest complete backup of each scope is kept as well.
+    all backups are kept. With a rule, the newest complete backup of each scope is kept as well. Adopted backups are
+    always kept and not counted, because they may belong to another installation.
     """
 
     count: int
@@ -53,6 +54,7 @@ class BackupFacts:
 
     The retention counts the backups of each scope separately.
     """
+    adopted: bool = False
 
 
 def expired_ids(backups: Sequence[BackupFacts], retention: Retention, now: datetime) -> list[str]:
@@ -63,8 +65,8 @@ def expired_ids(backups: Sequence[BackupFacts], retention: Retention, now: datet
     if not retention.has_rule:
         return []
     parents = {each.id: each.parent_id for each in backups}
-    complete = [each for each in backups if each.status == "complete"]
-    kept_directly = [each.id for each in backups if each.status == "running"]
+    complete = [each for each in backups if each.status == "complete" and not each.adopted]
+    kept_directly = [each.id for each in backups if each.status == "running" or each.adopted]
     # `max` keeps the newest complete backup of each scope, even if there is only a rule for days.
     newest = Counter[str]()
     for each in complete:

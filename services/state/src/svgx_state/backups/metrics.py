@@ -15,8 +15,8 @@ for _outcome in ("complete", "failed"):
     BACKUPS.labels(_outcome)
 BACKUP_LAST_SUCCESS = Gauge(
     "svgx_engine_backup_last_success_timestamp_seconds",
-    "Start of the newest complete backup of all canvases, in Unix seconds, or 0 without one. All replicas show the "
-    "same value.",
+    "Start of the newest complete backup of all canvases that this database has made, in Unix seconds, or 0 without "
+    "one. All replicas show the same value.",
 )
 BACKUP_SECONDS = Histogram(
     "svgx_engine_backup_seconds",

@@ -35,6 +35,7 @@ from svgx_common.messaging.responder import Responder
 from svgx_common.runtime import Runtime
 from svgx_common.settings import WRONG_SETTING, WrongSetting, load
 from svgx_state.backups.building import Backups, build_backups
+from svgx_state.backups.catalogue import LATEST
 from svgx_state.backups.format.target import TargetFailed
 from svgx_state.journal import Journal
 from svgx_state.settings import StateSettings
@@ -110,12 +111,36 @@ def restore(arguments: Sequence[str]) -> None:
 
     async def work(backups: Backups) -> None:
         await backups.adoption.adopt_all()
-        request = RestoreRequest(backup_id=options.backup_id, canvas_id=options.canvas_id)
+        backup_id = options.backup_id
+        if backup_id == LATEST:
+            backup_id = await _latest(backups, needs_accounts=options.canvas_id is None)
+        request = RestoreRequest(backup_id=backup_id, canvas_id=options.canvas_id)
         begun = await backups.catalogue.request_restore(request, AUTHOR)
         record = await _finish(backups, begun.id, _restore_once_ended(backups, begun.id))
         _report(record, succeeded=record.status is RestoreStatus.COMPLETE)
 
     _run("restore", work)
+
+
+async def _latest(backups: Backups, *, needs_accounts: bool) -> str:
+    """Return the id of the newest backup. Print it if another database has made this backup.
+
+    Raises `NotFound`, and `Conflict` if accounts are needed and only another backup has them.
+    """
+    newest = await backups.catalogue.get(LATEST)
+    if needs_accounts and newest.state_type is StateType.CANVAS:
+        complete = await backups.catalogue.newest_with_accounts()
+        if complete is not None:
+            raise Conflict(
+                f"the newest backup, {newest.id}, has no accounts, and {complete.id} has them: "
+                f"restore {complete.id}, and then {newest.id}"
+            )
+    if newest.adopted:
+        print(
+            f"svgx: this database has made no backup: restoring {newest.id} of another database",
+            file=sys.stderr,
+        )
+    return newest.id
 
 
 def list_backups(arguments: Sequence[str]) -> None:

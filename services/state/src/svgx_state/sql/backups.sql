@@ -10,10 +10,19 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, 'running', $8, $9, $10, $11)
 SELECT * FROM backup WHERE id = $1
 
 -- name: newest_backup
--- Read the newest complete backup of all canvases. The backup may also have the users.
+-- Read the newest complete backup of all canvases. The backup may also have the users. With $1, an adopted backup is
+-- read if this database has made none.
 SELECT id FROM backup
 WHERE status = 'complete' AND state_type IN ('canvas', 'all') AND canvas_id IS NULL AND owner_id IS NULL
-ORDER BY created_at DESC, id DESC
+    AND (NOT adopted OR $1::boolean)
+ORDER BY adopted, created_at DESC, id DESC
+LIMIT 1
+
+-- name: newest_backup_of_users
+-- Read the newest complete backup with the users. An adopted backup is read if this database has made none.
+SELECT id FROM backup
+WHERE status = 'complete' AND state_type IN ('users', 'all')
+ORDER BY adopted, created_at DESC, id DESC
 LIMIT 1
 
 -- name: backups_before
@@ -193,12 +202,13 @@ RETURNING *
 
 -- name: backup_figures
 -- Read the figures of the metrics, which are 0 without such a backup or restore:
--- `last_success`: the time at which the newest complete backup of all canvases began, in Unix seconds.
+-- `last_success`: the time at which this database's newest complete backup of all canvases began, in Unix seconds.
 -- `backup_progress`, `restore_progress`: the finished part of the running backup and restore, from 0 to 1.
 SELECT
     coalesce((
         SELECT extract(epoch FROM max(created_at)) FROM backup
-        WHERE status = 'complete' AND state_type IN ('canvas', 'all') AND canvas_id IS NULL AND owner_id IS NULL
+        WHERE status = 'complete' AND NOT adopted AND state_type IN ('canvas', 'all')
+            AND canvas_id IS NULL AND owner_id IS NULL
     ), 0)::float8 AS last_success,
     coalesce((
         SELECT max(least(1, (canvases + users)::float8 / greatest(1, canvases_total + users_total))) FROM backup
@@ -209,7 +219,7 @@ SELECT
     ), 0) AS restore_progress
 
 -- name: backups_for_retention
-SELECT id, parent_id, status, created_at, concat_ws('/', state_type, canvas_id, owner_id) AS scope
+SELECT id, parent_id, status, created_at, adopted, concat_ws('/', state_type, canvas_id, owner_id) AS scope
 FROM backup
 ORDER BY created_at DESC, id DESC
 

@@ -23,7 +23,8 @@ from svgx_common.contract.state import CanvasId
 BackupId = Annotated[Identifier, Field(examples=["20260131T120000Z-1f0c9d5e"])]
 """The id of a backup: the time of its start and a random part.
 
-In a path, `latest` is the newest complete backup of all canvases.
+In a path, `latest` is the newest complete backup of all canvases that this database has made. If it has made none,
+`latest` is the newest adopted one, except in a DELETE.
 """
 
 RestoreId = Annotated[Identifier, Field(examples=["20260131T123000Z-a1b2c3d4"])]
@@ -97,7 +98,8 @@ class Backup(ReplyModel):
 
     `canvases` counts the canvases that were read so far, of `canvases_total`. `changed` of them are in this backup; the
     others are unchanged since the parent. `bytes` is the size of the stored objects. `progress` goes from 0 to 1.
-    `version` is the version of the product that wrote the backup.
+    `version` is the version of the product that wrote the backup. An `adopted` backup was made by another database, or
+    by this database before it was itself restored. Retention never deletes an adopted backup.
     """
 
     id: str
@@ -120,6 +122,7 @@ class Backup(ReplyModel):
     encrypted: bool
     format: int
     version: str
+    adopted: bool = False
     error: str | None
     verification: Verification | None
 

@@ -82,7 +82,7 @@ dashboards: ## Rebuild the dashboards of the charts
 tools: ## Install Helm and kubectl into .tools
 	@$(BOOTSTRAP) exec python -m deploy.build.tools
 
-charts: tools ## Rebuild schemas, READMEs, goldens, k8s/ and hashes in docker-compose.yml, and package the charts into dist/
+charts: tools dashboards ## Rebuild schemas, READMEs, goldens, k8s/ and hashes in docker-compose.yml, and package the charts into dist/
 	@$(BOOTSTRAP) exec python -m deploy.build.charts
 
 manifests: charts ## Rebuild k8s/, for installations without Helm (the same as `make charts`)

@@ -104,8 +104,8 @@ async def test_lasting_failure_of_a_commit_is_logged_again_after_a_time(
     log_seconds: float, logged: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A failing commit is logged at its first, second, fourth… failure, and each `LOG_SECONDS`. Proves R-OBS-8."""
-    monkeypatch.setattr(journal, "BACK_OFF_SECONDS", (0.0,))
-    monkeypatch.setattr(journal, "LOG_SECONDS", log_seconds)
+    monkeypatch.setattr(committer_module, "BACK_OFF_SECONDS", (0.0,))
+    monkeypatch.setattr(committer_module, "LOG_SECONDS", log_seconds)
 
     async def deliver(_: Entry, __: Committed) -> None:
         pass

@@ -10,6 +10,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from svgx_common.contract.live.json_messages import JSON_EVENTS_PATH
 from tests.e2e.clients.api import ApiSession
+from tests.e2e.clients.asyncapi_document import check_message
 from tests.e2e.clients.close_code import wait_close_code
 from tests.e2e.clients.workspace import Workspace
 
@@ -97,7 +98,9 @@ class JsonClient:
         return element is not None and attrs.items() <= element["attrs"].items()
 
     async def _receive(self) -> Event:
+        """Return the next event, which docs/asyncapi.yaml describes."""
         event: Event = json.loads(await self.socket.recv())
+        check_message(event)
         if event["type"] == "reload":
             self.reloads += 1
             await self._load()

@@ -1,10 +1,13 @@
 """docs/asyncapi.yaml matches the contract and the gateway's WebSocket protocol."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
+
+import pytest
 
 from svgx_common.contract import CHANNELS, OPERATIONS
 from svgx_common.contract.close_codes import Close
+from svgx_common.contract.live import json_messages
 from svgx_common.messaging import asyncapi, headers
 from svgx_gateway.identity.credentials import BEARER_SUBPROTOCOL
 from svgx_gateway.websocket import handshake
@@ -73,6 +76,20 @@ def test_asyncapi_describes_the_hocuspocus_protocol() -> None:
         *(hocuspocus.AUTH, hocuspocus.STATELESS, hocuspocus.CLOSE, hocuspocus.SYNC_STATUS),
         *(hocuspocus.PING, hocuspocus.PONG),
     }
+
+
+@pytest.mark.parametrize("model", json_messages.SERVER_MESSAGES)
+def test_asyncapi_requires_the_fields_that_the_server_always_sends(
+    model: type[json_messages.ServerMessage],
+) -> None:
+    """Each message of the server has its `type`. It lacks fields without a value. Proves R-CONTRACT-5."""
+    schema = DOCUMENT["components"]["schemas"][model.__name__]
+    optional = {
+        name
+        for name, field in model.model_fields.items()
+        if type(None) in get_args(field.annotation)
+    }
+    assert set(schema["required"]) == model.model_fields.keys() - optional
 
 
 def references(value: Any) -> Iterator[str]:

@@ -86,12 +86,12 @@ gets 503.
 """
 
 JSON_SOCKET = """\
-The WebSocket of JSON clients. Each message is a JSON object in a text frame, and `type` names its kind. The client's
-first message is `handshake`. The server handles the messages of a client in their order, and answers each of them
-except `user_activity` and `token`. A malformed message ends the connection with 4400, a too large message with 4413,
-and a refused handshake or token with the code of the refusal. Any other message without effect gets `error` or
-`lock_denied`. The tokens, the HTTP statuses before the upgrade and the close codes are those of
-`/runtime/events/{canvas_id}`.
+The WebSocket of JSON clients. Each message is a JSON object in a text frame, and `type` names its kind. The server
+leaves out fields without a value, and sends none of them as null. The client's first message is `handshake`. The server
+handles the messages of a client in their order, and answers each of them except `user_activity` and `token`. A
+malformed message ends the connection with 4400, a too large message with 4413, and a refused handshake or token with
+the code of the refusal. Any other message without effect gets `error` or `lock_denied`. The tokens, the HTTP statuses
+before the upgrade and the close codes are those of `/runtime/events/{canvas_id}`.
 """
 
 # For each frame: the varuints with which it begins, its sender, and its content.

@@ -6,7 +6,7 @@ Each message is a JSON object in a text frame. `type` names its kind. The server
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from svgx_common.contract.live.element_changes import MAX_OPERATIONS, ElementChange, UndoGroup
 from svgx_common.contract.live.locks import DEFAULT_LOCK_SECONDS, LockSeconds, ObjectId, ObjectLock
@@ -98,7 +98,21 @@ CLIENT_MESSAGES: Mapping[str, type[ClientMessage]] = {
 """The model of each type of a client's messages."""
 
 
-class PresentClient(ReplyModel):
+def _require_constants(schema: dict[str, Any]) -> None:
+    """Make the constants of a schema required, because the server sends them in each message."""
+    constants = [name for name, field in schema["properties"].items() if "const" in field]
+    for name in constants:
+        del schema["properties"][name]["default"]
+    schema["required"] = [*constants, *schema.get("required", [])]
+
+
+class SentModel(ReplyModel):
+    """The base of the server's messages and of their parts. A field that may have no value has the default None."""
+
+    model_config = ConfigDict(json_schema_extra=_require_constants)
+
+
+class PresentClient(SentModel):
     """A client that is present on the canvas. `state` is its awareness state.
 
     In the state of a JSON client, the gateway sets the id and the name in `user`. A Yjs client writes its whole state
@@ -109,7 +123,7 @@ class PresentClient(ReplyModel):
     state: Any
 
 
-class HandshakeAccepted(ReplyModel):
+class HandshakeAccepted(SentModel):
     """The answer to `handshake`.
 
     The JSON export of the canvas has at least all edits up to `revision`. All later changes follow as
@@ -119,16 +133,16 @@ class HandshakeAccepted(ReplyModel):
 
     type: Literal["handshake_ack"] = "handshake_ack"
     canvas_id: str
-    session_id: str | None
+    session_id: str | None = None
     client: int
     user_id: str
     role: str
     revision: int
     members: list[PresentClient]
-    locks: list[ObjectLock] | None
+    locks: list[ObjectLock] | None = None
 
 
-class PutElement(ReplyModel):
+class PutElement(SentModel):
     """An element that is new or has changed, as a whole. It has the fields of the JSON export.
 
     A client keeps an element without an existing parent, and does not show it, because the parent may come later.
@@ -143,44 +157,47 @@ class PutElement(ReplyModel):
     text: str | None = None
 
 
-class RemoveElement(ReplyModel):
+class RemoveElement(SentModel):
     """An element that no longer exists. The same is true of its descendants."""
 
     op: Literal["delete"] = "delete"
     id: str
 
 
-class PutRoot(ReplyModel):
+class PutRoot(SentModel):
     """All attributes of the root element, after a change."""
 
     op: Literal["root"] = "root"
     attrs: dict[str, str]
 
 
-class ElementsEdited(ReplyModel):
-    """Changes of elements by any client, also by this one. They are in the order of the ids, the root first."""
+class ElementsEdited(SentModel):
+    """Changes of elements by any client, also by this one.
+
+    The root comes first, then the elements in the order of their ids, and then the deletions in this order.
+    """
 
     type: Literal["edit_operation"] = "edit_operation"
     operations: list[PutElement | RemoveElement | PutRoot]
 
 
-class Reload(ReplyModel):
+class Reload(SentModel):
     """The client may lack changes, and must load the JSON export again. The export has all edits up to `revision`."""
 
     type: Literal["reload"] = "reload"
     revision: int
 
 
-class EditSaved(ReplyModel):
+class EditSaved(SentModel):
     """The client's edit is committed. `created` has the ids of its new elements, in the order of the operations."""
 
     type: Literal["saved"] = "saved"
-    id: str | None
+    id: str | None = None
     revision: int
     created: list[str]
 
 
-class LockAcquired(ReplyModel):
+class LockAcquired(SentModel):
     """An account has locked an object, or renewed its lock. Only the answer to a request of this client has an `id`.
 
     All clients also get the event without an `id`.
@@ -191,7 +208,7 @@ class LockAcquired(ReplyModel):
     lock: ObjectLock
 
 
-class LockReleased(ReplyModel):
+class LockReleased(SentModel):
     """An account has released an object. Only the answer to a request of this client has an `id`.
 
     All clients also get the event without an `id`. A lock that expires is not announced.
@@ -203,11 +220,11 @@ class LockReleased(ReplyModel):
     user_id: str
 
 
-class LockDenied(ReplyModel):
+class LockDenied(SentModel):
     """Another account has the lock, or the canvas has too many locks."""
 
     type: Literal["lock_denied"] = "lock_denied"
-    id: str | None
+    id: str | None = None
     object_id: str
     detail: str
     retry_after: float | None = None
@@ -225,39 +242,39 @@ class UserActivity(PresentClient):
     type: Literal["user_activity"] = "user_activity"
 
 
-class UserLeft(ReplyModel):
+class UserLeft(SentModel):
     """A client has left the canvas."""
 
     type: Literal["user_left"] = "user_left"
     client: int
 
 
-class RoleChanged(ReplyModel):
+class RoleChanged(SentModel):
     """The client's role on the canvas has changed."""
 
     type: Literal["role"] = "role"
     role: str
 
 
-class TokenExpires(ReplyModel):
+class TokenExpires(SentModel):
     """The token of the connection expires in so many seconds. The client should send a fresh one."""
 
     type: Literal["token_expires"] = "token_expires"
     seconds: int
 
 
-class Pong(ReplyModel):
+class Pong(SentModel):
     """The answer to `ping`."""
 
     type: Literal["pong"] = "pong"
-    id: str | None
+    id: str | None = None
 
 
-class MessageFailed(ReplyModel):
+class MessageFailed(SentModel):
     """A message had no effect. `code` and the other fields are those of the HTTP interface's errors."""
 
     type: Literal["error"] = "error"
-    id: str | None
+    id: str | None = None
     code: str
     detail: str
     field: str | None = None

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import websockets
@@ -14,6 +15,8 @@ from svgx_yjs import protocol
 from svgx_yjs.lib0 import Decoder, Encoder
 from tests.e2e.clients.api import open_api
 from tests.e2e.clients.close_code import wait_close_code
+from tests.e2e.clients.workspace import Workspace
+from tests.unit.house_rules.sources import ROOT
 
 
 class TokenIssuer:
@@ -34,6 +37,12 @@ class TokenIssuer:
     def message(self, seconds: int, user_id: str | None = None) -> bytes:
         """Return the message that sends a new access token."""
         return Encoder().uint(protocol.TOKEN).text(self.sign(seconds, user_id)).finish()
+
+
+def options_of_page(*tokens: str) -> dict[str, Any]:
+    """Return the settings of a Yjs client that has the first token, and gets the others as fresh tokens in turn."""
+    first, *fresh = tokens
+    return {"protocols": ["svgx", f"bearer.{first}"], "tokens": fresh}
 
 
 @pytest.fixture
@@ -109,3 +118,41 @@ async def test_client_without_the_renew_parameter_receives_no_token_messages(
     async with websockets.connect(f"{url}?token={issuer.sign(2)}") as socket:
         with pytest.raises(websockets.ConnectionClosedError, match="4401"):
             await receive_token_lifetime(socket)
+
+
+def test_readme_shows_the_tested_renewal() -> None:
+    """The README has the function with which the clients of these tests renew their tokens. Proves R-ACCESS-10."""
+    code = (ROOT / "tests/e2e/yjs/renewal.mjs").read_text(encoding="utf-8")
+    code = code.partition("\n")[2].replace("export function", "function")
+    assert f"```js\n{code}```" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("version", [2, 3])
+async def test_yjs_client_with_a_renewed_token_reconnects_after_its_first_token_has_expired(
+    workspace: Workspace, canvas: str, version: int
+) -> None:
+    """The next connection of y-websocket has the fresh token, so the server accepts it. Proves R-ACCESS-10."""
+    issuer = TokenIssuer(workspace.stack.jwt_secret, str((await workspace.owner.me())["id"]))
+    tokens = (issuer.sign(6), issuer.sign(12), issuer.sign(60))
+    client = await workspace.connect(
+        canvas, params={"renew": "1"}, version=version, **options_of_page(*tokens)
+    )
+    # The warning of the second token comes after the first token has expired.
+    await client.wait_received(protocol.TOKEN, 2)
+    await client.drop_connection()
+    await client.wait_closed()
+    await workspace.driver.wait_synced([client])
+    status = await client.status()
+    assert (status.connections, status.gave_up) == (2, None)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+async def test_yjs_client_with_an_expired_token_reconnects_with_a_fresh_one(
+    workspace: Workspace, canvas: str, version: int
+) -> None:
+    """After 4401 the client gets a fresh token, and connects with it. Proves R-ACCESS-10."""
+    issuer = TokenIssuer(workspace.stack.jwt_secret, str((await workspace.owner.me())["id"]))
+    tokens = (issuer.sign(2), issuer.sign(60))
+    client = await workspace.connect(canvas, params={}, version=version, **options_of_page(*tokens))
+    assert (await client.wait_closed()).code == 4401
+    await workspace.driver.wait_synced([client])

@@ -5,6 +5,7 @@ import { WebsocketProvider as WebsocketProvider2 } from 'y-websocket-2'
 import * as Y from 'yjs'
 import { digest } from './digest.mjs'
 import { RandomEditor } from './edits.mjs'
+import { keepToken } from './renewal.mjs'
 import { countingSocket } from './socket.mjs'
 
 // Type of the message in which the server reports how many document messages of this connection are committed.
@@ -45,9 +46,10 @@ export class Client {
     if (!offline) this.provider.connect()
   }
 
-  createProvider ({ url, room, params = {}, protocols = [], tab = false, version = 3, firstSendDelay = 0 }) {
+  createProvider (settings) {
+    const { url, room, params = {}, protocols = [], tokens = [], tab = false, version = 3, firstSendDelay = 0 } = settings
     const Provider = version === 2 ? WebsocketProvider2 : WebsocketProvider
-    return new Provider(url, room, this.doc, {
+    const provider = new Provider(url, room, this.doc, {
       connect: false,
       params,
       protocols,
@@ -55,6 +57,9 @@ export class Client {
       disableBc: !tab,
       WebSocketPolyfill: countingSocket(traffic => { this.traffic = traffic }, this.changed, firstSendDelay)
     })
+    // Each renewal of the token gets the next one of `tokens`.
+    if (tokens.length > 0) keepToken(provider, async () => tokens.shift())
+    return provider
   }
 
   addClose (close, report) {

@@ -10,6 +10,7 @@ import pytest
 
 from svgx_common.contract.live.element_changes import MAX_BODY_BYTES
 from svgx_gateway.websocket.json_clients.lock_pace import BURST, RATE
+from tests.e2e.accounts.test_share_links import create_link
 from tests.e2e.clients.api import ApiSession
 from tests.e2e.clients.json_client import Event, JsonClient, connect_json
 from tests.e2e.clients.workspace import Workspace
@@ -213,6 +214,29 @@ async def test_presence_of_json_clients_and_yjs_clients_reaches_both(
             await watcher.wait_for("user_activity", client=client.hello["client"], state=state)
             await workspace.driver.wait_for_presence([yjs], [yjs.name, "robot", "watcher"])
         assert (await watcher.wait_for("user_left"))["client"] == client.hello["client"]
+
+
+async def test_visitor_chooses_its_name_in_presence_and_an_account_does_not(
+    workspace: Workspace, canvas: str
+) -> None:
+    """Both show a name and an id in `user`. The gateway sets the id, and an account's name. Proves R-JSON-5, R-LIFE-1."""
+    link = await create_link(workspace.owner, canvas, "viewer")
+    shown = {"id": "somebody", "name": "Zoe", "color": "red"}
+    async with (
+        joined(workspace, canvas) as owner,
+        connect_json(workspace, canvas, token=link["token"]) as visitor,
+    ):
+        await visitor.handshake()
+        identity = {"id": f"link-{link['id']}", "name": "share link"}
+        assert (await owner.wait_for("user_joined"))["state"]["user"] == identity
+        for name, expected in (("Zoe", "Zoe"), (7, "share link")):
+            await visitor.send("user_activity", activity={"user": {**shown, "name": name}})
+            user = (await owner.wait_for("user_activity"))["state"]["user"]
+            assert user == {**shown, **identity, "name": expected}
+        await owner.send("user_activity", activity={"user": shown})
+        user = (await visitor.wait_for("user_activity"))["state"]["user"]
+        account = {"id": owner.hello["user_id"], "name": workspace.owner.username}
+        assert user == {**shown, **account}
 
 
 async def test_locks_are_announced_to_all_json_clients(workspace: Workspace, canvas: str) -> None:

@@ -115,8 +115,9 @@ class SentModel(ReplyModel):
 class PresentClient(SentModel):
     """A client that is present on the canvas. `state` is its awareness state.
 
-    In the state of a JSON client, the gateway sets the id and the name in `user`. A Yjs client writes its whole state
-    by itself, so its state may name any user.
+    In the state of a JSON client, the gateway sets the id and the name in `user`. A visitor with a share link chooses
+    the name by itself, in `user` of its activity. A Yjs client writes its whole state by itself, so its state may name
+    any user.
     """
 
     client: int

@@ -26,6 +26,7 @@ class JsonPresence:
     """Publishes and renews the awareness state of one JSON client.
 
     The state has the members of the client's activity, its `session_id`, and in `user` the id and name of its account.
+    A visitor has no account, and chooses the name by itself.
     """
 
     def __init__(self, client: int, session_id: str | None, publish: Publish) -> None:
@@ -59,12 +60,7 @@ class JsonPresence:
             Entry(self._client, 0, text).read()
         except Malformed:
             raise Invalid("activity: must have no NaN or Infinity", field="activity") from None
-        shown = activity.get("user")
-        user = {
-            **(shown if isinstance(shown, Mapping) else {}),
-            "id": caller.user_id,
-            "name": caller.username,
-        }
+        user = _user(caller, activity.get("user"))
         state = {**activity, "user": user, "session_id": self._session_id}
         self._state = to_json(state).decode()
         await self._publish_state()
@@ -82,3 +78,12 @@ class JsonPresence:
         self._clock += 1
         state = State(self._client, self._clock, self._state)
         await self._publish(awareness.encode([state]))
+
+
+def _user(caller: Caller, shown: Any) -> dict[str, Any]:
+    """Return the field `user` of a client that shows `shown` in this field."""
+    fields = shown if isinstance(shown, Mapping) else {}
+    name = caller.username
+    if caller.is_visitor and isinstance(fields.get("name"), str):
+        name = fields["name"]
+    return {**fields, "id": caller.user_id, "name": name}

@@ -42,12 +42,12 @@ def test_every_operation_is_described_with_all_statuses() -> None:
         assert (method, path) == (operation.http.method, operation.http.path)
         assert bool(entry["security"]) == (operation.scope is not Scope.PUBLIC)
         statuses = {str(error.status) for error in operation.errors}
-        statuses |= {str(operation.http.status), "413", "422", "500", "503", "504"}
+        statuses |= {str(operation.http.status), "408", "413", "422", "500", "503", "504"}
         # Refused requests (401 or 403) count even if the operation has no rate limit, so such a request may get 429.
         statuses |= set() if operation.scope is Scope.PUBLIC else {"401", "403", "429"}
         statuses |= set() if operation.rate is RateClass.UNLIMITED else {"429"}
         statuses |= {"404"} if operation.canvas_role else set()
-        statuses |= {"400", "408", "415"} if method not in ("GET", "DELETE") else set()
+        statuses |= {"400", "415"} if method not in ("GET", "DELETE") else set()
         statuses |= {"409"} if operation.supports_idempotency_key else set()
         assert set(entry["responses"]) == statuses
         in_path = {each["name"] for each in entry["parameters"] if each["in"] == "path"}
@@ -185,3 +185,24 @@ def test_every_operation_has_a_valid_example(operation: Any) -> None:
     required = {name: examples[name] for name in fields if fields[name].is_required()}
     operation.request.model_validate(required)
     operation.request.model_validate(examples)
+
+
+@pytest.mark.parametrize(
+    ("name", "statuses"),
+    [
+        ("health", {"200", "503"}),
+        ("health.ready", {"200", "503"}),
+        ("health.live", {"200"}),
+        ("health.summary", {"200", "401", "403", "429", "500", "503", "504"}),
+        ("openapi", {"200", "429", "503"}),
+        ("docs", {"200", "429", "503"}),
+        ("metrics", {"200", "429"}),
+        ("metrics.prometheus", {"200", "429"}),
+    ],
+)
+def test_every_page_is_described_with_all_statuses(name: str, statuses: set[str]) -> None:
+    """An overloaded gateway refuses the documents. The summary asks other services. Proves R-CONTRACT-4."""
+    responses = described()[name][2]["responses"]
+    assert set(responses) == statuses
+    shed = {"health.summary", "openapi", "docs"}
+    assert ("overloaded" in str(responses.get("503"))) is (name in shed)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from svgx_common.contract.errors import (
+    DeadlineExceeded,
     Forbidden,
     Internal,
     Overloaded,
@@ -84,7 +85,10 @@ def path_items_of_pages(responses: Responses, *, with_metrics: bool) -> dict[str
     )
     summary["security"] = SIGNED_IN
     summary["responses"] |= responses.problems(
-        {Unauthenticated, Forbidden, TooManyRequests, Internal, Unavailable, Overloaded}
+        {
+            *(Unauthenticated, Forbidden, TooManyRequests),
+            *(Internal, Unavailable, Overloaded, DeadlineExceeded),
+        }
     )
     summary["responses"]["200"]["headers"] = headers_of_page(signed_in=True, traced=True)
     live = _page("health", "Whether the process is alive", "application/json", _STATUS)
@@ -105,9 +109,13 @@ def path_items_of_pages(responses: Responses, *, with_metrics: bool) -> dict[str
             "/metrics/prometheus": ("metrics.prometheus", text),
         }
     for path, (name, page) in rate_limited.items():
-        traced = page["tags"] != ["metrics"]
-        page["responses"]["200"]["headers"] = headers_of_page(signed_in=False, traced=traced)
+        is_metrics = page["tags"] == ["metrics"]
+        page["responses"]["200"]["headers"] = headers_of_page(
+            signed_in=False, traced=not is_metrics
+        )
         page["responses"] |= responses.problems({TooManyRequests}, signed_in=False)
+        if not is_metrics:  # load shedding never refuses the metrics
+            page["responses"] |= responses.problems({Overloaded}, counted=False, signed_in=False)
         pages[path] = {"get": {**page, "operationId": name}}
     return pages
 

@@ -153,7 +153,10 @@ class Responses:
 def errors_of(operation: Operation[Any, Any], http: Http) -> set[type[SvgxError]]:
     """Return the errors that an operation may have over HTTP."""
     errors = {*operation.errors, Invalid, TooLarge, Internal, Unavailable, Overloaded}
-    errors |= {DeadlineExceeded}
+    errors |= {
+        DeadlineExceeded,
+        RequestTimeout,
+    }  # a GET or DELETE may have a body, which is read and refused
     if operation.rate is not RateClass.UNLIMITED or operation.scope is not Scope.PUBLIC:
         errors.add(TooManyRequests)
     if operation.scope is not Scope.PUBLIC:
@@ -163,7 +166,7 @@ def errors_of(operation: Operation[Any, Any], http: Http) -> set[type[SvgxError]
     if operation.canvas_role is not None:
         errors.add(NotFound)
     if http.method not in ("GET", "DELETE"):
-        errors |= {BadRequest, RequestTimeout, UnsupportedMedia}
+        errors |= {BadRequest, UnsupportedMedia}
     return errors
 
 

@@ -208,7 +208,7 @@ class Operation(Generic[Request, Reply]):
     - `writes_content`: the operation adds content to a canvas, so the quotas of the caller and of the canvas apply.
     - `reaches_others`: an admin may read or change data of other users with the operation. Gateways record such calls
       of admins in the audit log.
-    - `needs_account`: a share link alone does not admit a caller, although the operation has a `canvas_role`.
+    - `needs_account`: a share link alone does not admit a caller, although a link may give the `canvas_role`.
     """
 
     subject: str
@@ -254,9 +254,9 @@ class Operation(Generic[Request, Reply]):
     def admits_links(self) -> bool:
         """Return whether a caller without an account may call the operation with a share link.
 
-        The link's role on the canvas then decides.
+        The link's role on the canvas then decides. No link gives the role of an owner.
         """
-        return self.canvas_role is not None and not self.needs_account
+        return self.canvas_role not in (None, CanvasRole.OWNER) and not self.needs_account
 
     @property
     def is_audited(self) -> bool:

@@ -6,6 +6,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 
 from svgx_gateway.http.cors import Cors
+from svgx_gateway.openapi.responses import HEADERS
 from svgx_gateway.websocket import origins
 
 SETTING = "https://App.Example.org, HTTP://[2001:DB8::1]:8080/,capacitor://LocalHost"
@@ -77,3 +78,10 @@ async def test_preflight_allows_both_headers_of_a_trace() -> None:
     response = await send("*", "OPTIONS", preflight)
     assert response.status_code == 200
     assert "tracestate" in response.headers["access-control-allow-headers"]
+
+
+async def test_page_can_read_every_documented_header_of_a_response() -> None:
+    """The browser itself handles redirects and cookies. A 405 has `Allow`. Proves R-HTTP-4 and R-CONTRACT-4."""
+    response = await send("*", "GET", {"Origin": "https://app.example.org"})
+    exposed = response.headers["access-control-expose-headers"].split(", ")
+    assert sorted(exposed) == sorted({*HEADERS, "Allow"} - {"Location", "Set-Cookie"})

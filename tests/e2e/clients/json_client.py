@@ -10,7 +10,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from svgx_common.contract.live.json_messages import JSON_EVENTS_PATH
 from tests.e2e.clients.api import ApiSession
-from tests.e2e.clients.asyncapi_document import check_message
+from tests.e2e.clients.asyncapi_document import check_export, check_message
 from tests.e2e.clients.close_code import wait_close_code
 from tests.e2e.clients.workspace import Workspace
 
@@ -130,6 +130,7 @@ class JsonClient:
 
     async def _export(self) -> tuple[dict[str, str], dict[str, Event]]:
         content = json.loads(await self.session.export(self.canvas, "json"))
+        check_export(content)
         return content["canvas"], {each["id"]: each for each in content["elements"]}
 
 

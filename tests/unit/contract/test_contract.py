@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from svgx_common.contract import CHANNELS, OPERATIONS
 from svgx_common.contract.auth import LoginRequest
 from svgx_common.contract.errors import ERRORS, SvgxError, from_body, from_validation
-from svgx_common.contract.operation import SERVICES, Empty, RawRequest
+from svgx_common.contract.operation import SERVICES, Blob, Empty, RawRequest
 from svgx_common.contract.permissions import permissions
 from svgx_common.contract.policy import CanvasRole, RateClass, Role, Scope
 
@@ -47,6 +47,10 @@ def test_operation_declaration_is_consistent(operation: object) -> None:
     assert (op.rate is RateClass.INTERNAL) == (op.scope is Scope.INTERNAL)
     assert op.canvas_role is None or "canvas_id" in fields
     assert op.summary
+    sends_json_file = (
+        op.http is not None and op.reply is Blob and "application/json" in op.http.produces
+    )
+    assert (op.json_reply is not None) == sends_json_file
     if op.http is not None:
         assert set(op.http.path_fields) <= fields
         assert (op.reply is Empty) == (op.http.status == 204)

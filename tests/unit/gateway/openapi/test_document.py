@@ -3,12 +3,14 @@
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from svgx_common.contract import OPERATIONS
 from svgx_common.contract.errors import ERRORS
 from svgx_common.contract.operation import example_of
 from svgx_common.contract.policy import RateClass, Scope
+from svgx_common.contract.storage.canvas_content import CanvasContent
 from svgx_gateway.openapi import document as openapi
 
 DOCUMENT = openapi.document("1.2.3")
@@ -59,6 +61,22 @@ def test_body_has_the_description_of_its_request() -> None:
     (body,) = described()["collab.elements.event"][2]["requestBody"]["content"].values()
     description = DOCUMENT["components"]["schemas"]["UiEventRequest"]["description"]
     assert body["schema"]["description"] == description
+
+
+@pytest.mark.parametrize(
+    ("operation_id", "model"),
+    [("state.export", "CanvasContent"), ("state.value.canvas", "CanvasValue")],
+)
+def test_json_export_is_described_with_a_valid_example(operation_id: str, model: str) -> None:
+    """Programs that load a canvas know its form and the order of siblings. Proves R-CONTRACT-4."""
+    content = described()[operation_id][2]["responses"]["200"]["content"]["application/json"]
+    assert content["schema"] == {"$ref": f"#/components/schemas/{model}"}
+    schemas = DOCUMENT["components"]["schemas"]
+    assert "UTF-16 code units" in schemas["CanvasContent"]["description"]
+    (example,) = schemas["CanvasContent"]["examples"]
+    reference = {"$ref": "#/components/schemas/CanvasContent", "components": DOCUMENT["components"]}
+    Draft202012Validator(reference).validate(example)
+    assert CanvasContent.model_validate(example).model_dump(exclude_none=True) == example
 
 
 def test_every_problem_is_described_with_type_code_and_headers() -> None:

@@ -208,6 +208,7 @@ class Operation(Generic[Request, Reply]):
     - `writes_content`: the operation adds content to a canvas, so the quotas of the caller and of the canvas apply.
     - `reaches_others`: an admin may read or change data of other users with the operation. Gateways record such calls
       of admins in the audit log.
+    - `json_reply`: the model of a `Blob` with the media type `application/json`, which the service writes as bytes.
     - `needs_account`: a share link alone does not admit a caller, although a link may give the `canvas_role`.
     """
 
@@ -216,6 +217,7 @@ class Operation(Generic[Request, Reply]):
     request: type[Request]
     reply: type[Reply]
     scope: Scope
+    json_reply: type[ReplyModel] | None = None
     callers: tuple[ServiceName, ...] = ("gateway",)
     http: Http | None = None
     canvas_role: CanvasRole | None = None

@@ -35,6 +35,7 @@ from svgx_common.contract.operation import (
     UserId,
 )
 from svgx_common.contract.policy import CanvasRole, RateClass, Scope
+from svgx_common.contract.storage.canvas_content import CanvasContent
 from svgx_yjs.record import record
 
 CanvasId = Annotated[Identifier, Field(examples=["2f1c7a52-9a5e-4a3b-8a6e-6f0f3f0f9b1d"])]
@@ -295,6 +296,7 @@ EXPORT = Operation(
     summary="Export the saved content as sanitised SVG, PNG, element JSON or one Yjs update",
     request=ExportRequest,
     reply=Blob,
+    json_reply=CanvasContent,
     scope=Scope.SIGNED_IN,
     canvas_role=CanvasRole.VIEWER,
     http=Http(

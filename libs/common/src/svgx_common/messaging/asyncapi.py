@@ -92,6 +92,11 @@ handles the messages of a client in their order, and answers each of them except
 malformed message ends the connection with 4400, a too large message with 4413, and a refused handshake or token with
 the code of the refusal. Any other message without effect gets `error` or `lock_denied`. The tokens, the HTTP statuses
 before the upgrade and the close codes are those of `/runtime/events/{canvas_id}`.
+After `handshake_ack` and `reload`, the client loads the JSON export over HTTP, which is a `CanvasContent`, and carries
+out the operations of all `edit_operation` since the handshake or the `reload`. Siblings are sorted by `order`, and then
+by `id`, both by UTF-16 code units. An operation has the parent that is stored, so the client applies the rules of the
+export: of a cycle of parents, the element with the smallest id is a child of the root, and an element without an
+existing parent, or with a text as its parent, is not shown.
 """
 
 # For each frame: the varuints with which it begins, its sender, and its content.
@@ -208,6 +213,8 @@ def _schemas() -> dict[str, Any]:
         models.add(operation.request)
         if issubclass(operation.reply, ReplyModel):
             models.add(operation.reply)
+        if operation.json_reply is not None:
+            models.add(operation.json_reply)
     ordered = sorted(models, key=lambda model: model.__name__)
     _, definitions = models_json_schema(
         [(model, "validation") for model in ordered], ref_template=_SCHEMA

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from svgx_common.contract import OPERATIONS
@@ -39,11 +40,13 @@ def document(version: str, *, with_metrics: bool = True) -> dict[str, Any]:
 
     `with_metrics` means that the API port serves the metrics.
     """
-    models = {operation.request for operation in OPERATIONS if operation.http} | {
-        operation.reply
-        for operation in OPERATIONS
-        if operation.http and issubclass(operation.reply, ReplyModel)
-    }
+    models: set[type[BaseModel]] = set()
+    for operation in OPERATIONS:
+        if operation.http is not None:
+            models.add(operation.request)
+            reply = operation.json_reply or operation.reply
+            if issubclass(reply, ReplyModel):
+                models.add(reply)
     ordered = sorted(models, key=lambda model: model.__name__)
     _, definitions = models_json_schema(
         [(model, "validation") for model in (*ordered, ErrorBody, HealthReport)], ref_template=REF

@@ -96,6 +96,8 @@ _RATE_LIMIT_HEADERS = (
     "X-RateLimit-Reset",
 )
 
+_BINARY = {"type": "string", "format": "binary"}
+
 _ALWAYS_COUNTED = frozenset({Unauthenticated, Forbidden, TooManyRequests})
 """The problems of requests that the guard refuses. These requests count against a rate limit, even when the operation
 has no rate limit."""
@@ -181,10 +183,10 @@ def _success(operation: Operation[Any, Any], http: Http) -> dict[str, Any]:
     success: dict[str, Any] = {"description": operation.summary}
     if operation.reply is Blob:
         names += ["Content-Disposition", "Svgx-Left-Out"]
-        binary = {"type": "string", "format": "binary"}
-        success["content"] = {
-            each: {"schema": {} if each == "application/json" else binary} for each in http.produces
-        }
+        success["content"] = {each: {"schema": _BINARY} for each in http.produces}
+        if operation.json_reply is not None:
+            reference = {"$ref": REF.format(model=operation.json_reply.__name__)}
+            success["content"]["application/json"] = {"schema": reference}
     elif operation.reply is Redirect:
         names += ["Location", "Set-Cookie"]
     elif operation.reply is not Empty and issubclass(operation.reply, ReplyModel):

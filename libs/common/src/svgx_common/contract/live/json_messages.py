@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, StringConstraints
 from svgx_common.contract.live.element_changes import MAX_OPERATIONS, ElementChange, UndoGroup
 from svgx_common.contract.live.locks import DEFAULT_LOCK_SECONDS, LockSeconds, ObjectId, ObjectLock
 from svgx_common.contract.operation import ReplyModel, RequestModel
+from svgx_common.contract.storage.canvas_content import CanvasElement
 
 JSON_EVENTS_PATH = "/runtime/events"
 """The path of the WebSocket for JSON clients. The query names the canvas."""
@@ -143,19 +144,13 @@ class HandshakeAccepted(SentModel):
     locks: list[ObjectLock] | None = None
 
 
-class PutElement(SentModel):
+class PutElement(SentModel, CanvasElement):
     """An element that is new or has changed, as a whole. It has the fields of the JSON export.
 
     A client keeps an element without an existing parent, and does not show it, because the parent may come later.
     """
 
     op: Literal["put"] = "put"
-    id: str
-    tag: str
-    parent: str
-    order: str
-    attrs: dict[str, str]
-    text: str | None = None
 
 
 class RemoveElement(SentModel):

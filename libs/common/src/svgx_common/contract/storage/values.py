@@ -32,6 +32,7 @@ from svgx_common.contract.operation import (
 )
 from svgx_common.contract.policy import CanvasRole, RateClass, Scope
 from svgx_common.contract.state import CanvasRequest
+from svgx_common.contract.storage.canvas_content import CanvasContent
 
 MAX_KEY_CHARACTERS = 200
 """Largest length of a key, in characters."""
@@ -183,6 +184,13 @@ class Value(ValueEntry):
     metadata: dict[str, JsonValue]
 
 
+class CanvasValue(ValueEntry):
+    """The content of a canvas as a value. `version` is its revision, and `metadata` has the name of the canvas."""
+
+    value: CanvasContent
+    metadata: dict[str, JsonValue]
+
+
 class ValuePage(ReplyModel):
     items: list[ValueEntry]
     next: str | None = None
@@ -223,6 +231,7 @@ RETRIEVE_CANVAS = Operation(
     summary="Read the saved content of a canvas as a value with element JSON",
     request=CanvasRequest,
     reply=Blob,
+    json_reply=CanvasValue,
     scope=Scope.SIGNED_IN,
     canvas_role=CanvasRole.VIEWER,
     http=Http(

@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.clients.api import CANVASES, SVG_TYPE
 from tests.e2e.clients.problems import check_problem
 from tests.e2e.clients.workspace import Workspace
-from tests.polling import pause
+from tests.polling import REQUEST_POLL_SECONDS, pause
 
 CONFIG = "/security/quotas/config/"
 QUOTA = 103
@@ -81,6 +81,27 @@ async def test_flood_of_one_account_is_stopped_while_another_edits_the_same_canv
     await set_quotas()
     await workspace.driver.wait_saved([flood])
     await workspace.driver.wait_converged([flood, other])
+
+
+async def test_response_about_a_full_canvas_has_the_quota_of_the_canvas(
+    workspace: Workspace, canvas: str, set_quotas: SetQuotas
+) -> None:
+    """Other requests of the caller do not have it, and neither does the refusal of a stranger. Proves R-QUOTA-3."""
+    await set_quotas(canvases={canvas: {"content_bytes": 0}})
+    path = f"{CANVASES}{canvas}"
+    async with asyncio.timeout(20):
+        while "Svgx-Quota" not in (response := await workspace.owner.request("GET", path)).headers:
+            await pause(REQUEST_POLL_SECONDS)
+    expected = '"canvas_content_bytes";used=0;limit=0;status=over'
+    assert response.headers["Svgx-Quota"] == expected
+    lock = {"canvas_id": canvas, "object_id": "roof"}
+    response = await workspace.owner.request("POST", "/runtime/lock/", json=lock)
+    assert response.headers["Svgx-Quota"] == expected
+    stranger = workspace.api.session_of(await workspace.create_user())
+    refused = await stranger.request("GET", path)
+    check_problem(refused, 403, "forbidden")
+    for response in (refused, await workspace.owner.request("GET", "/auth/me")):
+        assert "Svgx-Quota" not in response.headers
 
 
 async def test_client_with_quota_notices_stays_connected_and_its_edits_are_saved_later(

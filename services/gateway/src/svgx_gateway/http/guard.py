@@ -144,9 +144,14 @@ class Guard:
             raise refusal
         self._add_quotas(caller, headers)
 
-    def _add_quotas(self, caller: Caller | None, headers: MutableMapping[str, str]) -> None:
+    def _add_quotas(
+        self,
+        caller: Caller | None,
+        headers: MutableMapping[str, str],
+        canvas_id: str | None = None,
+    ) -> None:
         if caller is not None:
-            headers.update(self._quotas.headers(caller))
+            headers.update(self._quotas.headers(caller, canvas_id))
 
     async def check_canvas(
         self,
@@ -154,8 +159,11 @@ class Guard:
         message: RequestModel,
         caller: Caller | None,
         request: Request,
+        headers: MutableMapping[str, str],
     ) -> None:
         """Raise `NotFound` or `Forbidden` unless the caller has the operation's role on the request's canvas.
+
+        A caller with the role gets the header about the quotas of its account and of the canvas.
 
         If the caller has a share link that could not be looked up, raise the error of the look-up instead, because the
         share link may give the role.
@@ -166,6 +174,7 @@ class Guard:
             await self._canvas_roles.require(caller, _canvas_id(message), operation.canvas_role)
         except (NotFound, Forbidden) as error:
             raise request.scope.get(_LINK_ERROR, error) from None
+        self._add_quotas(caller, headers, _canvas_id(message))
 
     def check_quota(
         self, operation: Operation[Any, Any], message: RequestModel, caller: Caller | None

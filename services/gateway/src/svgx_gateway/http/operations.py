@@ -194,10 +194,10 @@ class OperationEndpoint:
             return await self._handle_read(request, headers)
         caller = await self._guard.admit(operation, request, headers)
         if not has_body(request):
-            return await self._handle_body(request, b"", caller)
+            return await self._handle_body(request, b"", caller, headers)
         with self._bodies.keep(RateLimitKey.of(request, caller).key) as arriving:
             body = await arriving.read(request.stream(), operation.max_body)
-            return await self._handle_body(request, body, caller)
+            return await self._handle_body(request, body, caller, headers)
 
     async def _handle_read(self, request: Request, headers: dict[str, str]) -> Response:
         """Return the response to a request that only reads. Count the request while its service answers.
@@ -206,18 +206,20 @@ class OperationEndpoint:
         """
         caller, counting = await self._guard.admit_read(self._operation, request, headers)
         try:
-            return await self._handle_body(request, b"", caller)
+            return await self._handle_body(request, b"", caller, headers)
         finally:
             if counting is not None:
                 await self._guard.finish_read(counting, headers)
 
-    async def _handle_body(self, request: Request, body: bytes, caller: Caller | None) -> Response:
+    async def _handle_body(
+        self, request: Request, body: bytes, caller: Caller | None, headers: dict[str, str]
+    ) -> Response:
         operation = self._operation
         message = await self._parse(request, body, caller)
         if self._names_canvas and (canvas_id := getattr(message, "canvas_id", None)) is not None:
             note_canvas(request.scope, canvas_id)
         deadline = time.monotonic() + operation.timeout
-        await self._guard.check_canvas(operation, message, caller, request)
+        await self._guard.check_canvas(operation, message, caller, request, headers)
         if (
             caller is None
             or not self._supports_key

@@ -57,7 +57,8 @@ HEADERS: dict[str, Any] = {
     "X-RateLimit-Remaining": _header("Requests left.", 99),
     "X-RateLimit-Reset": _header("Seconds until the whole limit is available again.", 1),
     "Svgx-Quota": _header(
-        "The caller's most used quota, from 80 % on. `reset` is in seconds.",
+        "The most used quota of bytes, from 80 % on: of the caller's account and, once the caller's role is checked, "
+        "of the canvas in the request. The numbers of canvases have no header. `reset` is in seconds.",
         '"account_journal_bytes_per_day";used=450;limit=512;status=near;reset=3600',
     ),
     "Retry-After": _header("Seconds after which to try again.", 1),

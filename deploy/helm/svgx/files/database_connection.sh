@@ -229,8 +229,8 @@ in_background() {
 }
 
 # restore SERVICE FILE: replace the schemas of the services by the backup, in one transaction, and repeat the grants of
-# the replaced schemas. Return whether it was committed. psql runs in the background, with its input from a named pipe. So end_of_script can stop psql when the script
-# ends early, and PostgreSQL then undoes everything.
+# the replaced schemas. Return whether it was committed. psql runs in the background, with its input from a named pipe.
+# So end_of_script can stop psql when the script ends early, and PostgreSQL then undoes everything.
 restore() {
     rm -f "$work/pipe" "$work/unpacked" "$work/committed"
     mkfifo "$work/pipe"

@@ -219,7 +219,10 @@ async def test_presence_of_json_clients_and_yjs_clients_reaches_both(
 async def test_visitor_chooses_its_name_in_presence_and_an_account_does_not(
     workspace: Workspace, canvas: str
 ) -> None:
-    """Both show a name and an id in `user`. The gateway sets the id, and an account's name. Proves R-JSON-5, R-LIFE-1."""
+    """Both show a name and an id in `user`. The gateway sets the id, and an account's name.
+
+    Proves R-JSON-5 and R-LIFE-1.
+    """
     link = await create_link(workspace.owner, canvas, "viewer")
     shown = {"id": "somebody", "name": "Zoe", "color": "red"}
     async with (

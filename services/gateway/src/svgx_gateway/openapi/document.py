@@ -40,7 +40,7 @@ def document(version: str, *, with_metrics: bool = True) -> dict[str, Any]:
 
     `with_metrics` means that the API port serves the metrics.
     """
-    models: set[type[BaseModel]] = set()
+    models: set[type[BaseModel]] = {ErrorBody, HealthReport}
     for operation in OPERATIONS:
         if operation.http is not None:
             models.add(operation.request)
@@ -49,7 +49,7 @@ def document(version: str, *, with_metrics: bool = True) -> dict[str, Any]:
                 models.add(reply)
     ordered = sorted(models, key=lambda model: model.__name__)
     _, definitions = models_json_schema(
-        [(model, "validation") for model in (*ordered, ErrorBody, HealthReport)], ref_template=REF
+        [(model, "validation") for model in ordered], ref_template=REF
     )
     schemas = dict(definitions.get("$defs", {}))
     schemas["Problem"] = PROBLEM

@@ -51,6 +51,13 @@ def test_asyncapi_has_the_answers_of_operations_and_channels() -> None:
         assert {"reply", "error"} < DOCUMENT["channels"][name]["messages"].keys()
 
 
+def test_discriminators_of_asyncapi_are_names_of_properties() -> None:
+    """AsyncAPI 3.0 does not allow the objects of OpenAPI there. Proves R-CONTRACT-5."""
+    items = DOCUMENT["components"]["schemas"]["EditOperation"]["properties"]["operations"]["items"]
+    assert items["discriminator"] == "op"
+    assert "propertyName:" not in asyncapi.text()
+
+
 def test_asyncapi_describes_the_websocket_protocol() -> None:
     """The document has all frames, close codes and subprotocols of the gateway. Proves R-CONTRACT-5."""
     sync = protocol.SYNC

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core import core_schema
 
 from svgx_common.contract import CHANNELS, OPERATIONS
 from svgx_common.contract.close_codes import Close
@@ -204,6 +205,17 @@ def _exchange(channel: str, request: str) -> dict[str, Any]:
     }
 
 
+class _AsyncApiSchema(GenerateJsonSchema):
+    """Generates schemas of AsyncAPI. Its discriminator is the name of a property, and not an object as in OpenAPI."""
+
+    def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
+        """Return the schema of a union."""
+        union = super().tagged_union_schema(schema)
+        if "discriminator" in union:
+            union["discriminator"] = union["discriminator"]["propertyName"]
+        return union
+
+
 def _schemas() -> dict[str, Any]:
     models: set[type[BaseModel]] = {ErrorBody, *CLIENT_MESSAGES.values(), *SERVER_MESSAGES}
     for channel in CHANNELS:
@@ -217,7 +229,9 @@ def _schemas() -> dict[str, Any]:
             models.add(operation.json_reply)
     ordered = sorted(models, key=lambda model: model.__name__)
     _, definitions = models_json_schema(
-        [(model, "validation") for model in ordered], ref_template=_SCHEMA
+        [(model, "validation") for model in ordered],
+        ref_template=_SCHEMA,
+        schema_generator=_AsyncApiSchema,
     )
     headers = {name: {"type": "string", "description": text} for name, text in HEADERS.items()}
     schemas: dict[str, Any] = definitions["$defs"]

@@ -10,6 +10,7 @@ from svgx_common.contract.close_codes import Close
 from svgx_common.contract.live.json_messages import Pong
 from svgx_common.contract.policy import CanvasRole
 from svgx_gateway.websocket.connection import SLOW_BYTES
+from svgx_gateway.websocket.json_clients import connection as connection_module
 from svgx_gateway.websocket.transport.frames import encode_frame, encode_text_frame
 from svgx_yjs import awareness, protocol
 from svgx_yjs.awareness import State
@@ -109,6 +110,23 @@ async def test_presence_becomes_arrivals_changes_and_departures() -> None:
         {"type": "user_left", "client": OTHER},
         {"type": "user_joined", "client": OTHER, "state": {}},
     ]
+
+
+async def test_client_without_a_renewal_has_left_although_its_removal_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The removal was lost with its holder. Proves R-AWARE-8 and R-JSON-5."""
+    client = Client()
+    client.accept(OTHER, 9)
+    client.connection.send_heartbeat()
+    assert client.events() == []
+    monkeypatch.setattr(connection_module, "LOST_SECONDS", -1.0)
+    client.connection.send_heartbeat()
+    monkeypatch.undo()
+    left = [{"type": "user_left", "client": each} for each in (OTHER, 9)]
+    assert client.events() == left
+    client.show(State(OTHER, 2, "{}"))
+    assert client.events()[2:] == [{"type": "user_joined", "client": OTHER, "state": {}}]
 
 
 async def test_removal_of_the_own_state_asks_for_a_renewal() -> None:

@@ -1,5 +1,6 @@
 """The connection of a JSON client: the events for the client, as JSON texts."""
 
+import time
 from collections.abc import Callable
 from typing import Unpack
 
@@ -21,6 +22,12 @@ from svgx_gateway.websocket.trackers.broadcast_tracker import Position
 from svgx_gateway.websocket.transport.frames import encode_text_frame
 from svgx_yjs import awareness, protocol
 from svgx_yjs.lib0 import Decoder
+
+LOST_SECONDS = 40.0
+"""Seconds after the last renewal of a client's state, from which on the client counts as gone.
+
+The holder ends a state after 30 s, and its message has 10 s to arrive.
+"""
 
 
 class JsonConnection(Connection):
@@ -55,8 +62,11 @@ class JsonConnection(Connection):
         self._max_waiting_bytes = SLOW_BYTES
         """The limit of the bytes that wait. A client that reads its handshake's answer slowly may be further behind."""
         self._has_begun = False
-        self._present: set[int] = set()
-        """The other clients that are present, as far as this client knows."""
+        self._present: dict[int, float] = {}
+        """The other clients that are present, as far as this client knows, and the times of their newest states.
+
+        The times are seconds of the monotonic clock.
+        """
         self._left: set[int] = set()
         """The clients that have left before `accept`. The answer to the handshake may have them as members."""
 
@@ -84,7 +94,7 @@ class JsonConnection(Connection):
             if entry.present and entry.client not in self._left
         ]
         self._left.clear()
-        self._present.update(entry.client for entry in members)
+        self._present.update(dict.fromkeys((entry.client for entry in members), time.monotonic()))
         fields = answer.model_dump_json(exclude={"members"}, exclude_none=True).encode()
         # As in `_send_state`, the states are not decoded, because one account can have megabytes of them.
         states = b",".join(
@@ -138,6 +148,17 @@ class JsonConnection(Connection):
             self.send_event(RoleChanged(role=self.role.role.value))
         return became_editor
 
+    def send_heartbeat(self) -> None:
+        """Announce that the clients without a renewal of their state have left. Yjs clients find this out themselves.
+
+        The holder announces it earlier, but its message may be lost with the holder.
+        """
+        lost_before = time.monotonic() - LOST_SECONDS
+        for client in [each for each, at in self._present.items() if at < lost_before]:
+            del self._present[client]
+            self._send_state(b"user_left", client, None)
+        super().send_heartbeat()
+
     def _send_presence(self, update: bytes) -> None:
         if not self._has_begun:
             return
@@ -148,13 +169,12 @@ class JsonConnection(Connection):
             elif entry.present:
                 kind = b"user_activity" if entry.client in self._present else b"user_joined"
                 self._left.discard(entry.client)
-                self._present.add(entry.client)
+                self._present[entry.client] = time.monotonic()
                 self._send_state(kind, entry.client, entry.json)
             else:
                 if self._waiting is not None:
                     self._left.add(entry.client)
-                if entry.client in self._present:
-                    self._present.discard(entry.client)
+                if self._present.pop(entry.client, None) is not None:
                     self._send_state(b"user_left", entry.client, None)
 
     def _send_state(self, kind: bytes, client: int, state: bytes | None) -> None:

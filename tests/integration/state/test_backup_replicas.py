@@ -151,8 +151,9 @@ async def test_backups_of_another_installation_are_neither_latest_nor_deleted(
         assert (await vault.get("latest")).id == foreign.id
         with pytest.raises(NotFound):
             await vault.delete("latest")
-        last_success = load_queries("svgx_state")["last_success"].sql
-        assert await tables.fetchval(last_success) == 0
+        figures = load_queries("svgx_state")["backup_figures"].sql
+        (row,) = await tables.fetch(figures)
+        assert row["last_success"] == 0
         old = await vault.back_up()
         own = await vault.back_up()
         await vault.wait_gone(old.id)

@@ -15,6 +15,7 @@ from svgx_common.contract.collab import (
     Broadcast,
     Edit,
     EditBatch,
+    LateCommits,
     LinkBatch,
     LinkBroadcast,
     LinkPresence,
@@ -66,6 +67,7 @@ STRATEGIES: dict[type[object], st.SearchStrategy[Any]] = {
     AuthoredState: st.builds(AuthoredState, texts, numbers, numbers, json_texts, st.integers(0, 1)),
     Broadcast: st.builds(Broadcast, texts, numbers, contents),
     Presence: st.builds(Presence, texts, contents),
+    LateCommits: st.builds(LateCommits, texts, numbers),
     ElementEvents: st.builds(ElementEvents, texts, numbers, texts),
     LinkToReplica: st.builds(
         LinkToReplica,

@@ -1,7 +1,8 @@
 // The renewal of tokens as README.md shows it. A test compares both.
 import * as encoding from 'lib0/encoding'
 
-// `refresh` is an async function that returns a fresh access token, for example with `POST /auth/refresh`.
+// `refresh` is an async function that returns a fresh access token, for example with `POST /auth/refresh`. It has to
+// repeat a request that gets no answer or 5xx: after 4401, the provider stays offline if `refresh` fails.
 export function keepToken (provider, refresh) {
   const renew = async () => {
     const token = await refresh()

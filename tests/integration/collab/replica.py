@@ -107,6 +107,8 @@ class Editor:
     def __init__(self, bus: Bus, canvas_id: str) -> None:
         self.bus = bus
         self.canvas_id = canvas_id
+        self.attempt_seconds = 5.0
+        """Time limit of one request to the holder, in seconds."""
         self.doc: Doc[Any] = Doc()
         self.elements: Map[Any] = self.doc.get("elements", type=Map)
         self._updates: list[bytes] = []
@@ -127,7 +129,12 @@ class Editor:
         return decode(
             Saved,
             await ask_holder(
-                self.bus, self.canvas_id, CANVAS_EDIT, edits, retry_seconds=20, attempt_seconds=5
+                self.bus,
+                self.canvas_id,
+                CANVAS_EDIT,
+                edits,
+                retry_seconds=20,
+                attempt_seconds=self.attempt_seconds,
             ),
         )
 
@@ -137,7 +144,12 @@ class Editor:
         return decode(
             SyncReply,
             await ask_holder(
-                self.bus, self.canvas_id, CANVAS_SYNC, request, retry_seconds=20, attempt_seconds=5
+                self.bus,
+                self.canvas_id,
+                CANVAS_SYNC,
+                request,
+                retry_seconds=20,
+                attempt_seconds=self.attempt_seconds,
             ),
         )
 

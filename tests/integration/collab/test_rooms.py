@@ -355,23 +355,35 @@ async def test_holder_repeats_a_failed_load_of_missed_commits(
         assert failures
 
 
-async def test_replica_without_its_lease_reports_its_last_commits(
-    backing: DevStack, editor: Editor
+async def test_new_holder_gets_the_late_commits_of_the_former_holder(
+    backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The new holder learns of the commits without a commit of its own. Proves R-FAIL-13."""
-    reports: asyncio.Queue[LateCommits] = asyncio.Queue()
-
-    async def note(_: str, content: bytes) -> None:
-        reports.put_nowait(decode(LateCommits, content))
-
-    async with replica(backing) as one, replica(backing, answers_open=False) as two:
-        await two.bus.listen(LATE_COMMITS.subject, note)
-        await two.bus.settle()
+    """The former holder commits last, and the new holder makes no commit afterwards. Proves R-FAIL-13."""
+    other = Editor(bus, editor.canvas_id)
+    async with replica(backing, answers_open=False) as one, replica(backing) as two:
+        await one.rooms.open(editor.canvas_id)
         await editor.set("a", "1")
+        ask, may_commit = one.bus.ask, asyncio.Event()
+
+        async def commit_late(operation: Any, *arguments: Any, **options: Any) -> Any:
+            if operation is JOURNAL_APPEND:
+                await may_commit.wait()
+            return await ask(operation, *arguments, **options)
+
+        monkeypatch.setattr(one.bus, "ask", commit_late)
+        late = asyncio.create_task(editor.set("b", "2"))
+        while "b" not in await editor.held():
+            await pause()
+        await append(bus, editor.canvas_id, other.draw("c", "3"))
         await one.redis.set(f"svgx:lease:{editor.canvas_id}", two.bus.replica_id)
+        await two.rooms.open(editor.canvas_id)
+        may_commit.set()
         await one.rooms.renew_leases()
-        async with asyncio.timeout(10):
-            assert await reports.get() == LateCommits(editor.canvas_id, 1)
+        await late
+        assert one.rooms.details()["held"] == 0
+        async with asyncio.timeout(20):
+            while await editor.held() != {"a": "1", "b": "2", "c": "3"}:
+                await pause()
 
 
 async def test_sync_request_that_finds_a_failed_room_is_refused_at_once(
@@ -385,7 +397,8 @@ async def test_sync_request_that_finds_a_failed_room_is_refused_at_once(
             patch.setattr(shared_document, "split", harm_unchecked)
             # No broadcast and no commit integrates this edit before the sync request.
             held.room.receive([Edit("eve", HARM)])
-        async with asyncio.timeout(4):
+        editor.attempt_seconds = 60
+        async with asyncio.timeout(20):
             assert await editor.held() == {"a": "1"}
 
 

@@ -126,6 +126,31 @@ def test_claimed_client_of_an_absent_user_accepts_the_edits_of_this_user(
     assert canvas.keys() == {"a", "offline"}
 
 
+@pytest.mark.parametrize("new_seconds", [-1.0, 30.0])
+def test_structs_that_are_left_out_give_no_right_to_the_client(
+    monkeypatch: pytest.MonkeyPatch, new_seconds: float
+) -> None:
+    """Eve sends a forged struct with one of her own, and then the forged struct alone. Proves R-BOUND-9."""
+    canvas = Canvas(monkeypatch, new_seconds=new_seconds)
+    forged = drawing(ANNS_CLIENT, "forged")
+    assert canvas.receive("eve", drawing(EVES_CLIENT, "e", on=forged)) == []
+    assert len(canvas.receive("eve", forged)) == (new_seconds < 0)
+    assert canvas.keys() == {"e"}
+
+
+def test_client_that_was_passed_on_is_refused_to_third_users(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Bob passes on the edits of Ann, an absent user. Then Ann returns. Proves R-BOUND-9."""
+    canvas = Canvas(monkeypatch)
+    canvas.participants.receive("ann", State(ANNS_CLIENT, 2, "null"), canvas.now)
+    assert canvas.receive("bob", drawing(ANNS_CLIENT, "a")) == []
+    canvas.participants.receive("ann", State(ANNS_CLIENT, 3, "{}"), canvas.now)
+    assert len(canvas.receive("eve", drawing(ANNS_CLIENT, "a", "forged"))) == 1
+    assert canvas.receive("ann", drawing(ANNS_CLIENT, "a", "real")) == []
+    assert canvas.keys() == {"a", "real"}
+
+
 def test_awareness_state_of_a_viewer_blocks_no_editor(monkeypatch: pytest.MonkeyPatch) -> None:
     """A viewer publishes a state for the client of an editor that has published none. Proves R-BOUND-9."""
     canvas = Canvas(monkeypatch)

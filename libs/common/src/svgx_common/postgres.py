@@ -142,7 +142,7 @@ class Session:
             await savepoint.rollback()
 
     async def limit_idle_time(self) -> None:
-        """Let PostgreSQL end the transaction in which no statement arrives for 10 s, instead of its `idle_seconds`."""
+        """End this transaction after 10 s without a statement, instead of after its `idle_seconds`."""
         await self._connection.execute(f"SET LOCAL {IDLE_TIMEOUT} = DEFAULT")
 
     async def _run(

@@ -136,6 +136,8 @@ class Room:
         """Returns the user of a Yjs client that is present on the canvas, or None."""
         self._loaded_at = time.monotonic()
         self.revision = content.revision
+        self.last_commit = 0
+        """The revision of the last entry that this room has committed, or 0."""
         self.broadcast_sequence = 0
         self._element_sequence = 0
         self.unsaved_bytes = 0
@@ -148,7 +150,7 @@ class Room:
         self._first_authors: dict[int, str] = {}
         """The author of the first structs of each Yjs client that is new since the room was loaded."""
         self._new_clients: list[int] = []
-        """The Yjs clients of the edit that is taken now, without those that the document knows."""
+        """The Yjs clients of the current edit that the document does not know yet."""
         self._merger = _Merger()
         self._unsent: deque[bytes] = deque()
         self._broadcast_vector = self._document.state_vector()
@@ -323,6 +325,7 @@ class Room:
         Return False when another writer has committed since the room's revision. The caller must then load those
         commits and pass them to `load_content`.
         """
+        self.last_commit = revision
         committed = self._in_flight.popleft()
         self._parts_committed += committed.parts
         self.unsaved_bytes -= committed.size
@@ -463,12 +466,17 @@ class Room:
         except EditRefused as refused:
             return _rejection(refused.reason, refused.amount)
         except TooSlow as slow:
+            self._note_first_author(edit.author)
             self._keep(slow.parts)
             return _rejection(Reason.TOO_SLOW, round(1000 * self._bounds.limits.edit_seconds))
-        for client in self._new_clients:
-            self._first_authors.setdefault(client, edit.author)
+        self._note_first_author(edit.author)
         self._keep(parts)
         return None, 0
+
+    def _note_first_author(self, author: str) -> None:
+        """Note the author of the first structs of the current edit's new Yjs clients."""
+        for client in self._new_clients:
+            self._first_authors.setdefault(client, author)
 
     def _resume(self, seconds: float) -> tuple[Reason | None, int]:
         """Continue the last edit. If its rest is rejected, return the reason and the amount."""
@@ -501,9 +509,9 @@ class Room:
         these edits, so the author's edit is taken without them. Raises `EditRefused` when nothing of the edit is left,
         unless the room is new.
         """
-        clocks = self._document.clocks
-        self._new_clients += [each for each in clients if each not in clocks]
         others = [each for each in clients if self._is_others(author, each)]
+        clocks = self._document.clocks
+        self._new_clients += [each for each in clients if each not in clocks and each not in others]
         if others:
             is_new = time.monotonic() - self._loaded_at < NEW_SECONDS
             if len(others) == len(clients) and not is_new:
@@ -512,13 +520,14 @@ class Room:
         return others
 
     def _is_others(self, author: str, client: int) -> bool:
-        """Return whether a Yjs client belongs to a connected user other than the author of an edit.
+        """Return whether a Yjs client belongs to a present user other than the author of an edit.
 
-        A user that did not write the client's first structs does not own the client, although the user is present with
-        it. Otherwise, an editor could block the edits of another editor, which come after a break of the connection.
+        The author of the client's first structs may use the client too, whichever user is present with it. Otherwise,
+        an editor could claim the client of another editor with a broken connection, and block the edits that this
+        editor sends afterwards.
         """
         owner = self.owner_of(client)
-        return owner not in (None, author) and self._first_authors.get(client, owner) == owner
+        return owner is not None and author not in (owner, self._first_authors.get(client))
 
     def _admit(self, author: str, growth: Growth) -> None:
         document = self._document

@@ -117,7 +117,10 @@ class Rooms:
         OLDEST_UNSAVED.set_function(self._oldest_unsaved_seconds)
 
     async def start(self) -> None:
-        """Start the tasks that commit, broadcast, send element events, renew leases and leave idle canvases."""
+        """Listen for late commits, and start the background tasks.
+
+        They load missed commits, commit, broadcast, send element events, renew leases and leave idle canvases.
+        """
         await self._missed_commits.listen()
         self._background.repeat("load missed commits", self._missed_commits.load)
         self._background.repeat("commit", self._committer.commit_collected)
@@ -298,13 +301,15 @@ class Rooms:
         if next_holder is not None:
             await self._leases.give(canvas_id, next_holder)
         self._release(held, reason)
-        if reason == LEASE_LOST:
+        if next_holder is None and reason != LEASE_LOST:
+            await self._release_lease(canvas_id)
+        elif next_holder is not None and held.next_holder is None:
+            # The move was cancelled meanwhile.
+            await self._leases.release(canvas_id, next_holder)
+        if reason in (LEASE_LOST, HANDED_OVER):
+            # Another replica may have opened the canvas before the last commits.
             with contextlib.suppress(Unavailable):
                 await self._missed_commits.report(held)
-        elif next_holder is None:
-            await self._release_lease(canvas_id)
-        elif held.next_holder is None:  # the move was cancelled meanwhile
-            await self._leases.release(canvas_id, next_holder)
 
     def _end_opening(self, canvas_id: str, task: asyncio.Task[HeldCanvas]) -> None:
         self._opening.pop(canvas_id, None)
@@ -390,7 +395,7 @@ class Rooms:
             except Exception:
                 # The entries of the other canvases must still be committed, because they count as in flight.
                 log.exception("the entries of a canvas failed", canvas_id=canvas_id)
-                self._start_discarding(held, Fault())
+                self._start_discarding(held, None)
                 continue
             if held.room.lacks_entry:
                 pause = max(held.room.seconds_until_due, SHORTEST_PAUSE_SECONDS)
@@ -409,7 +414,7 @@ class Rooms:
         if entry.sequence != held.room.oldest_in_flight:
             # An earlier entry was not committed. Its edits must not count as saved.
             log.error("a journal entry is missing", canvas_id=entry.canvas_id)
-            await self._discard(held, Fault())
+            await self._discard(held, None)
             return
         if not held.room.mark_committed(result.revision):
             self._missed_commits.suspect(entry.canvas_id)
@@ -426,7 +431,7 @@ class Rooms:
             self._channels.continue_edit(held)
         held.mark_changed()
 
-    def _start_discarding(self, held: HeldCanvas, fault: Fault) -> None:
+    def _start_discarding(self, held: HeldCanvas, fault: Fault | None) -> None:
         """Stop holding a room that failed, as `_discard` does, but in a task, so that the caller does not wait.
 
         The room is released at once, so nothing uses it any more.
@@ -434,21 +439,24 @@ class Rooms:
         if self._note_fault(held, fault):
             self._leaving.start("discarding", self._end_failed(held))
 
-    async def _discard(self, held: HeldCanvas, fault: Fault) -> None:
-        """Stop holding a room that failed. The next request opens the canvas from its journal, on any replica."""
+    async def _discard(self, held: HeldCanvas, fault: Fault | None) -> None:
+        """Stop holding a room that failed. The next request opens the canvas from its journal, on any replica.
+
+        `fault` is None if no edit is the cause.
+        """
         if self._note_fault(held, fault):
             await self._end_failed(held)
 
-    def _note_fault(self, held: HeldCanvas, fault: Fault) -> bool:
+    def _note_fault(self, held: HeldCanvas, fault: Fault | None) -> bool:
         """Release a room that failed, and remember the edit at fault. Return False if the room was released before."""
         canvas_id = held.room.canvas_id
         if held.is_released:
             return False
         BROKEN.inc()
         log.error("a room failed; the canvas is reopened", canvas_id=canvas_id)
-        if fault.update_digest is None:
+        if fault is not None and fault.update_digest is None:
             self._one_by_one.add(canvas_id)
-        else:
+        elif fault is not None and fault.update_digest is not None:
             self._faulty.append(fault.update_digest)
             self._one_by_one.discard(canvas_id)
         self._release(held, FAILED)
@@ -513,6 +521,8 @@ class Rooms:
         last events for JSON clients may not have arrived. No later reply shows this: only the next event has the number
         of the last one.
         """
+        for canvas_id in self._opening:
+            self._missed_commits.suspect(canvas_id)
         for canvas_id, held in self._held.items():
             self._missed_commits.suspect(canvas_id)
             if held.room.observes_elements:

@@ -208,7 +208,7 @@ class Operation(Generic[Request, Reply]):
     - `writes_content`: the operation adds content to a canvas, so the quotas of the caller and of the canvas apply.
     - `reaches_others`: an admin may read or change data of other users with the operation. Gateways record such calls
       of admins in the audit log.
-    - `json_reply`: the model of a `Blob` with the media type `application/json`, which the service writes as bytes.
+    - `json_reply`: the model of a `Blob` with the media type `application/json`. The service writes the JSON itself.
     - `needs_account`: a share link alone does not admit a caller, although a link may give the `canvas_role`.
     """
 

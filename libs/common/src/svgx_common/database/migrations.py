@@ -146,7 +146,10 @@ async def apply(
 
 
 async def _apply_with_locks(connection: Connection, migration: Migration) -> None:
-    """Apply one migration. While it does not get its locks, undo it and begin again, and log this now and then."""
+    """Apply one migration. If it does not get its locks, undo it, pause and begin again.
+
+    Log this once a minute at most.
+    """
     clock = asyncio.get_running_loop().time
     log_at = clock()
     while True:

@@ -110,17 +110,21 @@ class Holder:
                 self._recovery_ended.set()
 
     def restart(self) -> None:
-        """Send the requests that wait for an answer again, because another replica may have become the holder."""
+        """Repeat the requests that wait for an answer, because another replica may have become the holder."""
         now = asyncio.get_running_loop().time()
         for attempt in self._attempts:
             attempt.reschedule(now)
         self._attempts.clear()
 
     async def open(self) -> None:
-        """Ask any replica to open the canvas, unless the holder answers a probe. A failure changes nothing."""
-        request = CanvasRequest(canvas_id=self._canvas_id)
-        with contextlib.suppress(SvgxError):
-            await self._bus.ask(OPEN, request, timeout=OPEN_RETRY_SECONDS)
+        """Let another replica open the canvas if a request waits for the holder's answer. Ignore errors.
+
+        The replica refuses if the holder answers a probe.
+        """
+        if self._attempts:
+            deadline = time.monotonic() + OPEN_RETRY_SECONDS
+            with contextlib.suppress(SvgxError):
+                await self._recover(DeadlineExceeded(), deadline)
 
     @contextlib.asynccontextmanager
     async def _attempt(self) -> AsyncIterator[None]:

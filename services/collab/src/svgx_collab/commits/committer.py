@@ -69,9 +69,9 @@ BACK_OFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds to wait after the first, second, … failure. The last value applies to all later failures."""
 
 LOG_SECONDS = 60.0
-"""Seconds after which a commit that still fails is logged again.
+"""Seconds between two log lines about a commit that keeps failing.
 
-The first lines of an outage are more frequent: they are about the first, second, fourth, … failure.
+The first, second, fourth, … failure of an outage is logged in any case.
 """
 
 COMMIT_SECONDS = Histogram(

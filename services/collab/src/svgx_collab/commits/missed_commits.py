@@ -1,4 +1,4 @@
-"""The commits of other writers that this replica's rooms may lack. They are loaded until it succeeds."""
+"""The commits of other writers that this replica's rooms may lack. A load that fails is repeated."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,8 +19,11 @@ log = structlog.get_logger(__name__)
 RETRY_SECONDS = 1.0
 """Seconds until commits that could not be loaded are requested again."""
 
+LOADS_AT_ONCE = 8
+"""Largest number of loads at the same time, so that a load that hangs does not delay those of other canvases."""
+
 UPDATES_AT_ONCE = 50
-"""Largest number of updates that a room takes at once. Between them, the replica does its other work."""
+"""Largest number of updates that a room takes at once. Between two such groups, the replica does its other work."""
 
 LOADED = Counter(
     "svgx_engine_collab_missed_commits",
@@ -57,25 +60,40 @@ class MissedCommits:
         await self._bus.listen(LATE_COMMITS.subject, self._note)
 
     def suspect(self, canvas_id: str) -> None:
-        """Load the commits that the canvas's room may lack, soon."""
+        """Note that the canvas's room may lack commits, so that `load` loads them."""
         self._suspected.add(canvas_id)
         self._due.set()
 
     async def report(self, held: HeldCanvas) -> None:
-        """Tell the other replicas the revision of the last commit on a canvas that this replica has lost."""
+        """Tell the other replicas the revision of the last commit on a canvas that this replica has left."""
         await self._bus.broadcast(
-            LATE_COMMITS, LateCommits(held.room.canvas_id, held.room.revision)
+            LATE_COMMITS, LateCommits(held.room.canvas_id, held.room.last_commit)
         )
 
     async def load(self) -> None:
-        """Wait for suspected canvases, and load their commits. Repeat the loads that fail after `RETRY_SECONDS`."""
+        """Wait for suspected canvases, and load their commits. After `RETRY_SECONDS`, repeat the loads that failed."""
         await self._due.wait()
         self._due.clear()
-        suspected, self._suspected = self._suspected, set()
-        failed = {canvas_id for canvas_id in suspected if not await self._load(canvas_id)}
-        if failed:
-            self._suspected |= failed
-            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._due.set)
+        waiting = [*self._suspected]
+        try:
+            await asyncio.gather(*(self._load_next(waiting) for _ in range(LOADS_AT_ONCE)))
+        finally:
+            if self._suspected:
+                asyncio.get_running_loop().call_later(RETRY_SECONDS, self._due.set)
+
+    async def _load_next(self, waiting: list[str]) -> None:
+        """Load the commits of canvases in the list until the list is empty."""
+        while waiting:
+            canvas_id = waiting.pop()
+            self._suspected.discard(canvas_id)
+            is_done = False
+            try:
+                is_done = await self._load(canvas_id)
+            except Exception:
+                log.exception("loading another writer's commits failed", canvas_id=canvas_id)
+            finally:
+                if not is_done:
+                    self._suspected.add(canvas_id)
 
     async def _load(self, canvas_id: str) -> bool:
         """Load the commits of one canvas. Return False if this must be repeated."""

@@ -155,10 +155,10 @@ class LiveCanvas:
         """Stop the background tasks, discard uncommitted edits, and unsubscribe."""
         if self._links.receivers.get(self.canvas_id) is self:
             del self._links.receivers[self.canvas_id]
-        await self._background.stop()
         self._shared_sync.stop()
-        await self.presence.stop()
         await self.elements.stop()
+        await self._background.stop()
+        await self.presence.stop()
         await self.outbox.stop()
         self._saved_counts.stop()
         for subscription in self._subscriptions:
@@ -382,7 +382,7 @@ class LiveCanvas:
     def _replace_silent_holder(self) -> None:
         """Let another replica open the canvas if the holder answers neither this gateway nor a probe.
 
-        The announcement of the new holder then restarts the requests.
+        The new holder announces itself, and this repeats the requests that wait.
         """
         if self._replacing is None or self._replacing.done():
             self._replacing = self._background.start("replace the holder", self._holder.open())

@@ -287,7 +287,9 @@ class Catalogue:
             return backup_id
         row = await self._database.row("newest_backup", may_be_adopted)
         if row is None:
-            raise NotFound("there is no complete backup", field="backup_id")
+            raise NotFound(
+                "this database has made no complete backup of all canvases", field="backup_id"
+            )
         newest: str = row["id"]
         return newest
 

@@ -123,7 +123,7 @@ def restore(arguments: Sequence[str]) -> None:
 
 
 async def _latest(backups: Backups, *, needs_accounts: bool) -> str:
-    """Return the id of the newest backup. Print it if another database has made this backup.
+    """Return the id of the newest backup. Print it if the backup is adopted.
 
     Raises `NotFound`, and `Conflict` if accounts are needed and only another backup has them.
     """
@@ -137,7 +137,8 @@ async def _latest(backups: Backups, *, needs_accounts: bool) -> str:
             )
     if newest.adopted:
         print(
-            f"svgx: this database has made no backup: restoring {newest.id} of another database",
+            "svgx: this database has no record of a backup of its own: "
+            f"restoring the adopted backup {newest.id}",
             file=sys.stderr,
         )
     return newest.id

@@ -19,6 +19,6 @@ ON CONFLICT (canvas_id) DO UPDATE SET
 RETURNING canvas_id
 
 -- name: recorded_gaps
--- Count the canvases with missing entries, and read the newest time at which a read found some missing, in Unix
--- seconds, or 0 without one.
+-- Count the canvases with missing entries, and read the newest time at which entries were found missing, in Unix
+-- seconds, or 0 without a row.
 SELECT count(*) AS canvases, coalesce(extract(epoch FROM max(last_at)), 0)::float8 AS at FROM journal_gap

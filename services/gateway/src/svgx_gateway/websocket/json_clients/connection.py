@@ -24,9 +24,9 @@ from svgx_yjs import awareness, protocol
 from svgx_yjs.lib0 import Decoder
 
 LOST_SECONDS = 40.0
-"""Seconds after the last renewal of a client's state, from which on the client counts as gone.
+"""Seconds without a renewal of a client's state, after which the client counts as gone.
 
-The holder ends a state after 30 s, and its message has 10 s to arrive.
+The holder removes a state after 30 s. Its message then has 10 s to arrive.
 """
 
 
@@ -149,9 +149,10 @@ class JsonConnection(Connection):
         return became_editor
 
     def send_heartbeat(self) -> None:
-        """Announce that the clients without a renewal of their state have left. Yjs clients find this out themselves.
+        """Announce the departure of clients with states that were not renewed for `LOST_SECONDS`.
 
-        The holder announces it earlier, but its message may be lost with the holder.
+        The holder announces it earlier, but the message may be lost when the holder ends. Yjs clients remove such
+        states themselves.
         """
         lost_before = time.monotonic() - LOST_SECONDS
         for client in [each for each, at in self._present.items() if at < lost_before]:

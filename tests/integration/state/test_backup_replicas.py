@@ -636,7 +636,7 @@ async def test_command_restores_the_newest_backup_only_if_it_has_the_accounts(si
         site, "restore", "latest", "--canvas-id", canvas_id
     )
     assert (status, restored["backup_id"]) == (0, newest.id)
-    assert f"restoring {newest.id} of another database" in errors
+    assert f"restoring the adopted backup {newest.id}" in errors
 
 
 @pytest.mark.parametrize("same", [True, False])

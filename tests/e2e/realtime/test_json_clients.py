@@ -175,6 +175,9 @@ async def test_message_without_an_effect_gets_an_error_with_its_id(
             await client.send("user_activity", activity={"x": number})
             error = await client.wait_for("error")
             assert (error["code"], error["field"]) == ("invalid", "activity")
+        half = [{**RECT, "id": "half", "attrs": {"fill": "\ud83d"}}]
+        error = await client.ask("edit_operation", "error", operations=half)
+        assert error["code"] == "invalid", "half an emoji is no text, but JSON permits it"
         assert (await client.ask("ping", "pong"))["id"] == "ping"
 
 

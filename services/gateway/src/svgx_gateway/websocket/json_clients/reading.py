@@ -1,6 +1,8 @@
 """Read the text of a JSON client's message."""
 
+import json
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -38,13 +40,25 @@ def receive(text: str) -> ReceivedText:
     if len(encoded) > MAX_BODY_BYTES:
         raise TooLarge(f"a message has at most {MAX_BODY_BYTES} bytes", limit=MAX_BODY_BYTES)
     check_json_values(encoded)
-    try:
-        members = from_json(encoded)
-    except ValueError:
-        raise BadRequest("the message is not JSON") from None
+    members = _parse(encoded)
     kind = members.get("type") if isinstance(members, dict) else None
     if not isinstance(kind, str) or kind not in CLIENT_MESSAGES:
         known = ", ".join(CLIENT_MESSAGES)
         raise BadRequest(f"the message is not a JSON object with a known type: {known}")
     message_id = members.get("id")
     return ReceivedText(kind, message_id if isinstance(message_id, str) else None, encoded)
+
+
+def _parse(text: bytes) -> Any:
+    """Return the value of a JSON text. Raises `BadRequest`.
+
+    A text with an unpaired surrogate is JSON, although `from_json` refuses it. `ReceivedText.read` then refuses the
+    message, and the connection stays open.
+    """
+    try:
+        try:
+            return from_json(text)
+        except ValueError:
+            return json.loads(text)
+    except (ValueError, RecursionError):
+        raise BadRequest("the message is not JSON") from None

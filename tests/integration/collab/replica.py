@@ -1,5 +1,6 @@
 """The rooms of a collab replica in this process, with real servers, and a Yjs document that sends edits to a room."""
 
+import asyncio
 import functools
 import secrets
 import time
@@ -26,16 +27,17 @@ from svgx_common.contract.collab import (
     SyncReply,
     SyncRequest,
 )
-from svgx_common.contract.errors import SvgxError
+from svgx_common.contract.errors import DeadlineExceeded, SvgxError
 from svgx_common.contract.state import CanvasRequest
-from svgx_common.contract.transport import replica_subject
-from svgx_common.messaging.bus import Bus
+from svgx_common.contract.transport import echo_subject, replica_subject
+from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_common.messaging.caller import Caller
 from svgx_common.messaging.holder import ask_holder
 from svgx_common.messaging.responder import Call
 from svgx_common.messaging.wire import decode, encode
 from svgx_devstack import DevStack
 from tests.integration.state.service import user
+from tests.polling import pause
 
 WORKER_MEMORY = 1024 * 1024 * 1024
 """The memory limit of a worker process, in bytes."""
@@ -99,6 +101,19 @@ async def replica(
             await rooms.hand_over()
         await running.crash()
         await client.aclose()
+
+
+async def until_gone(bus: Bus, ended: Replica) -> None:
+    """Wait until NATS has noticed the end of a replica's connection."""
+    subject = echo_subject("collab", ended.bus.replica_id)
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await bus.request(subject, b"", timeout=1)
+            except NoResponders:
+                return
+            except DeadlineExceeded:
+                await pause()
 
 
 class Editor:

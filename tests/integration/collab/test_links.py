@@ -27,11 +27,10 @@ from svgx_common.contract.collab import (
     LinkBatch,
     LinkToReplica,
 )
-from svgx_common.contract.errors import DeadlineExceeded
-from svgx_common.contract.transport import echo_subject, replica_subject
+from svgx_common.contract.transport import replica_subject
 from svgx_common.messaging import link_codec
 from svgx_common.messaging.blobs import PIECE_BYTES
-from svgx_common.messaging.bus import Bus, NoResponders
+from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.headers import HEADER_GATEWAY
 from svgx_common.messaging.wire import decode
 from svgx_devstack import DevStack
@@ -39,7 +38,7 @@ from svgx_gateway.websocket import canvas as canvas_module
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.links import replica_links
 from svgx_gateway.websocket.links.replica_links import ReplicaLinks
-from tests.integration.collab.replica import Editor, Replica, replica
+from tests.integration.collab.replica import Editor, replica, until_gone
 from tests.integration.collab.test_lost_broadcasts import NEVER, Client, connected, set_checkpoints
 from tests.integration.state.service import Client as StateClient
 from tests.integration.state.service import user
@@ -83,19 +82,6 @@ def failures(reason: str) -> float:
     """Return the metric of the batches that were sent again for this reason."""
     name = "svgx_engine_live_link_failures_total"
     return REGISTRY.get_sample_value(name, {"reason": reason}) or 0.0
-
-
-async def until_gone(bus: Bus, ended: Replica) -> None:
-    """Wait until NATS has noticed the end of a replica's connection."""
-    subject = echo_subject("collab", ended.bus.replica_id)
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                await bus.request(subject, b"", timeout=1)
-            except NoResponders:
-                return
-            except DeadlineExceeded:
-                await pause()
 
 
 @pytest.fixture(autouse=True)

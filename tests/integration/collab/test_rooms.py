@@ -45,7 +45,7 @@ from svgx_devstack import DevStack
 from svgx_yjs.nesting import Nesting
 from svgx_yjs.parts import Run, Split
 from svgx_yjs.splitting import split
-from tests.integration.collab.replica import Editor, replica
+from tests.integration.collab.replica import Editor, replica, until_gone
 from tests.integration.state.service import Client, user
 from tests.polling import pause
 
@@ -222,6 +222,7 @@ async def test_canvas_of_a_killed_holder_is_taken_over_at_once(
         with pytest.raises(Unavailable):
             await two.rooms.open(editor.canvas_id)
         await one.crash()
+        await until_gone(editor.bus, one)
         async with asyncio.timeout(LEASE_SECONDS / 2):
             await editor.set("b", "2")
         assert two.rooms.details()["held"] == 1

@@ -19,11 +19,17 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 from svgx_common.messaging.responder import Call, Responder
 from svgx_devstack import DevStack
-from svgx_gateway import replica_drain
+from svgx_gateway import replica_drain, replica_watch
 from svgx_gateway.replica_drain import ReplicaDrain
 from svgx_gateway.replica_watch import ReplicaWatch
 
 ADMIN = Caller("admin", "admin", Role.ADMIN, "session")
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait longer for the answers to pings, because the machine may be busy."""
+    monkeypatch.setattr(replica_watch, "ANSWER_SECONDS", 2.0)
 
 
 class Replica:

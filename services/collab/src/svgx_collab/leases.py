@@ -65,8 +65,10 @@ class Renewal:
     lost: list[str]
     """The canvases with leases that other replicas own."""
     doubtful: list[str]
-    """The canvases that another replica may have held and left since the last renewal, because Redis did not answer, or
-    because the lease was free."""
+    """The canvases that another replica may have held and left since the last renewal.
+
+    Redis did not answer, or their leases were free.
+    """
 
 
 class Leases:

@@ -454,11 +454,12 @@ class Rooms:
             return False
         BROKEN.inc()
         log.error("a room failed; the canvas is reopened", canvas_id=canvas_id)
-        if fault is not None and fault.update_digest is None:
-            self._one_by_one.add(canvas_id)
-        elif fault is not None and fault.update_digest is not None:
-            self._faulty.append(fault.update_digest)
-            self._one_by_one.discard(canvas_id)
+        if fault is not None:
+            if fault.update_digest is None:
+                self._one_by_one.add(canvas_id)
+            else:
+                self._faulty.append(fault.update_digest)
+                self._one_by_one.discard(canvas_id)
         self._release(held, FAILED)
         return True
 

@@ -136,12 +136,12 @@ class StateSettings(PostgresSettings, ServiceSettings):
     Without it, backups are not encrypted.
     """
     backup_keep: int = Field(0, ge=0)
-    """Number of newest backups of each scope (the state type, canvas and owner) that are kept.
+    """Number of newest complete backups of each scope (the state type, canvas and owner) that are kept.
 
     If this and `backup_keep_days` are 0, all backups are kept.
     """
     backup_keep_days: int = Field(0, ge=0, le=3650)
-    """Age in days up to which all backups are kept."""
+    """Age in days up to which all complete backups are kept."""
     redis_url: RedisUrl = "redis://localhost:6379/0"
     """The URL of Redis. It is used only while a state type names Redis as its backend."""
     redis_pool_size: int = Field(10, ge=1, le=1000)

@@ -25,11 +25,12 @@ RESTORE_RECORD_DAYS = 90
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """The rules for keeping backups: the newest `count` backups of each scope, and all backups of the last `days` days.
+    """The rules for complete backups: keep the newest `count` of each scope, and all of the last `days` days.
 
     0 turns a rule off. A backup is kept if one of the rules keeps it, or if a kept backup builds on it. Without a rule,
-    all backups are kept. With a rule, the newest complete backup of each scope is kept as well. Adopted backups are
-    always kept and not counted, because they may belong to another installation.
+    all backups are kept. With a rule, the newest complete backup of each scope is kept as well, and failed backups are
+    deleted after `FAILED_DAYS`. Adopted backups are always kept and not counted, because they may belong to another
+    installation.
     """
 
     count: int

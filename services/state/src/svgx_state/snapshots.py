@@ -158,7 +158,7 @@ class Compactor:
         return await self._compact_slices(canvas_id, END) in (SliceResult.MORE, SliceResult.LAST)
 
     async def keep(self, canvas_id: str, revision: int) -> bool:
-        """Keep a snapshot through exactly this revision, which has a journal entry. Write it if it is missing.
+        """Keep a snapshot through exactly this revision, which has a journal entry. Write a missing snapshot.
 
         Return False when another replica compacts the canvas, or when the entry was moved to the quarantine.
         """

@@ -202,8 +202,8 @@ class Operation(Generic[Request, Reply]):
     - `repeatable`: a second run of the operation changes nothing, so a request without an answer may be sent again.
     - `outside`: the handler waits for an external system, such as an OpenID Connect provider or Redis. An
       `unavailable` error of the operation opens no circuit breaker, because the service itself works.
-    - `asks`: another service that the answering service calls. In the pool `ASKING`, an `unavailable` error of the
-      operation opens no circuit breaker, because this other service may be the cause.
+    - `asks`: another service that the answering service calls. An `unavailable` error of the operation opens no circuit
+      breaker, because this other service may be the cause.
     - `password`: each request of the operation hashes a password.
     - `writes_content`: the operation adds content to a canvas, so the quotas of the caller and of the canvas apply.
     - `reaches_others`: an admin may read or change data of other users with the operation. Gateways record such calls

@@ -130,8 +130,8 @@ class Provider:
     ) -> dict[str, Any]:
         """Exchange a code for the claims about the user. The caller must hold a waiting slot.
 
-        `discovered` is the result of `check_issuer`. So nothing can fail between the removal of the pending sign-in and
-        the request with its code.
+        `discovered` is the result of `check_issuer`, because no discovery may fail between the removal of the pending
+        sign-in and the request with its code.
 
         Raises `Unauthenticated` or `Unavailable`.
         """

@@ -162,7 +162,7 @@ class LiveCanvas:
         await self.outbox.stop()
         self._saved_counts.stop()
         for subscription in self._subscriptions:
-            # While NATS is not reachable this sends nothing, but a later reconnect does not subscribe again.
+            # While NATS is not reachable, `unsubscribe` sends nothing, but a later reconnect does not subscribe again.
             with contextlib.suppress(NatsError):
                 await subscription.unsubscribe()
 
@@ -321,7 +321,7 @@ class LiveCanvas:
             await self._inform_holder(reply)
 
     async def _inform_holder(self, reply: SyncReply) -> None:
-        """Send a new holder the clients' uncommitted edits and awareness states. It loads only committed edits."""
+        """Send a new holder the clients' uncommitted edits and awareness states, because it has loaded neither."""
         self.outbox.resend()
         for connection in list(self.connections):
             if connection.may_edit:
@@ -382,7 +382,7 @@ class LiveCanvas:
     def _replace_silent_holder(self) -> None:
         """Let another replica open the canvas if the holder answers neither this gateway nor a probe.
 
-        The new holder announces itself, and this repeats the requests that wait.
+        The new holder announces itself. After the announcement, the requests that wait are sent again.
         """
         if self._replacing is None or self._replacing.done():
             self._replacing = self._background.start("replace the holder", self._holder.open())

@@ -340,7 +340,9 @@ class RefusedAccounts:
 
 
 async def _reveal(session: Session, task: Task, record: Row, facts: CanvasFacts) -> bool:
-    """Complete a canvas that this restore has created, and write its events. Return False if it was removed meanwhile.
+    """Complete a canvas that this restore has created, and write its events.
+
+    Return False if the canvas was removed meanwhile.
 
     The canvas exists for other programs only from now on, so its creation, its members and its deletion have their
     events now. Each member has an event, because the actor of a restore need not be a member.

@@ -409,7 +409,7 @@ class _LimitedServerProtocol(ServerProtocol):
         self._held_reader = _HeldReader(inflow, free_bytes)
         self.reader = self._held_reader
         self.parser = self.parse()
-        next(self.parser)  # start it, as `ServerProtocol` did with its own reader
+        next(self.parser)  # start the parser, as `ServerProtocol` did with its own reader
         self.answers_pings = True
         self.is_stopping = False
         """True when the gateway stops. uvicorn then refuses a handshake with 500, and this class with 503."""

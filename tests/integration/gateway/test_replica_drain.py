@@ -14,7 +14,7 @@ from svgx_common.contract.errors import Conflict, Forbidden, NotFound, Unavailab
 from svgx_common.contract.operation import Empty
 from svgx_common.contract.policy import Role
 from svgx_common.contract.transport import DRAIN_ORDER, replica_subject
-from svgx_common.health import HealthReport
+from svgx_common.health import Health, HealthReport
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 from svgx_common.messaging.responder import Call, Responder
@@ -42,10 +42,12 @@ class Replica:
         self.status = "ok"
         self.on_report: Callable[[], Awaitable[object]] | None = None
         """Called before each report."""
+        self.answers_pings = True
 
     async def start(self) -> None:
         """Start to answer the pings of gateways, and the order to drain."""
-        await Responder(self.bus, "0").announce()
+        if self.answers_pings:
+            await Responder(self.bus, "0").announce()
         subject = DRAIN_ORDER.subject_of(service="collab", replica_id=self.id)
         await self.bus.connection.subscribe(subject, cb=self._note)
         await self.bus.connection.subscribe(replica_subject("collab", self.id), cb=self._report)
@@ -174,6 +176,35 @@ async def test_order_that_loses_its_lock_is_executed(
     await drain.drain(order(replicas[0].id), Call(ADMIN, 0.0))
     assert replicas[0].ordered.is_set()
     await client.aclose()
+
+
+async def test_replica_that_answers_no_ping_in_time_is_drained(
+    backing: DevStack, drain: ReplicaDrain, replicas: list[Replica]
+) -> None:
+    """Proves R-FAIL-23: a busy replica answers a ping late, but reports its health and takes the order."""
+    bus = await Bus.connect(backing.nats_url("collab"), "collab", secrets.token_hex(6))
+    busy = Replica(bus)
+    busy.answers_pings = False
+    await busy.start()
+    await drain.drain(order(busy.id), Call(ADMIN, 0.0))
+    assert busy.ordered.is_set()
+    await bus.close()
+
+
+async def test_replicas_with_a_hanging_dependency_are_drained(
+    drain: ReplicaDrain, replicas: list[Replica]
+) -> None:
+    """Proves R-FAIL-23: a report waits for the check of a frozen Redis, and the drain waits for the report."""
+
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    for each in replicas:
+        health = Health("collab", each.id, "0")
+        health.watch("redis", hang)
+        each.on_report = health.report
+    await drain.drain(order(replicas[0].id), Call(ADMIN, 0.0))
+    assert replicas[0].ordered.is_set()
 
 
 @pytest.mark.parametrize("status", ["starting", "draining"])

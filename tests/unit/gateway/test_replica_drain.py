@@ -22,9 +22,11 @@ NO_REDIS = "redis://127.0.0.1:1/0"
 CALL = Call(Caller("admin", "admin", Role.ADMIN, "session"), 0.0)
 
 
-def drain_of(bus: FakeBus) -> ReplicaDrain:
-    """Return the handler of a gateway that sees the replicas of the bus."""
-    watch = FakeWatch([Replica("collab", each, 0.0, 0.0) for each in bus.statuses])
+def drain_of(bus: FakeBus, silent: str = "") -> ReplicaDrain:
+    """Return the handler of a gateway that sees the replicas of the bus. `silent` answered no ping in time."""
+    watch = FakeWatch(
+        [Replica("collab", each, 0.0, 0.0, silent=each == silent) for each in bus.statuses]
+    )
     return ReplicaDrain(cast(Bus, bus), cast(ReplicaWatch, watch), redis.connect(NO_REDIS))
 
 
@@ -53,6 +55,14 @@ async def test_replica_is_drained_while_another_one_serves() -> None:
     bus = FakeBus({"a": "ok", "b": "draining", "c": "failing"})
     await drain_of(bus).drain(order("a"), CALL)
     assert bus.statuses == {"a": "draining", "b": "draining", "c": "failing"}
+
+
+async def test_replica_is_drained_while_the_only_other_one_is_busy() -> None:
+    """Proves R-FAIL-23: a replica that answered the last ping late counts, because it reports that it serves."""
+    bus = FakeBus({"a": "ok", "b": "ok"})
+    drain = drain_of(bus, silent="b")
+    await drain.drain(order("a"), CALL)
+    assert bus.statuses == {"a": "draining", "b": "ok"}
 
 
 async def test_reserved_replica_does_not_count_as_serving() -> None:

@@ -11,7 +11,7 @@ from svgx_common.contract.administration.replicas import DRAIN_REPLICA, DrainRep
 from svgx_common.contract.errors import Conflict, Forbidden, NotFound, SvgxError, Unavailable
 from svgx_common.contract.operation import Empty
 from svgx_common.contract.transport import DRAIN_ORDER, replica_subject
-from svgx_common.health import HealthReport, Phase
+from svgx_common.health import CHECK_SECONDS, HealthReport, Phase
 from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_common.messaging.responder import Call, Responder
 from svgx_common.messaging.wire import encode_payload
@@ -21,7 +21,10 @@ from svgx_gateway.replica_watch import ReplicaWatch
 log = structlog.get_logger(__name__)
 
 ANSWER_SECONDS = 2.0
-"""Time limit for a replica to confirm the order or to report its health, in seconds."""
+"""Time limit for a replica to confirm the order, in seconds."""
+
+REPORT_SECONDS = CHECK_SECONDS + 1.0
+"""Time limit for a replica to report its health, in seconds. A report waits for each check of a dependency."""
 
 LOCK_SECONDS = 15.0
 """Seconds until the lock expires, in case its gateway ends without a release. An order takes a few seconds at most."""
@@ -48,9 +51,8 @@ class ReplicaDrain:
     async def drain(self, request: DrainReplicaRequest, call: Call) -> Empty:
         """Tell a replica to drain. Return when it has confirmed the order.
 
-        Raises `NotFound` for a replica that does not answer, `Conflict` when no other replica of its service serves,
-        `Unavailable` while another gateway executes orders, and `Forbidden` for an API key. The other replicas are
-        asked for their health reports, because a draining replica still answers pings but does not serve.
+        Raises `NotFound` for a replica that does not report its health, `Conflict` when no other replica of its service
+        serves, `Unavailable` while another gateway executes orders, and `Forbidden` for an API key.
         """
         if call.signed_in_caller().by_key:
             raise Forbidden("an API key does not allow this; log in")
@@ -84,15 +86,15 @@ class ReplicaDrain:
 
     async def _drain(self, request: DrainReplicaRequest) -> Empty:
         await self._watch.ping_all()
-        answering_ids = [
-            each.id
-            for each in self._watch.replicas
-            if each.service == request.service and not each.silent
-        ]
-        if request.replica_id not in answering_ids:
+        # A busy replica answers a ping late, and a draining replica still answers pings. So the health reports decide.
+        known_ids = {each.id for each in self._watch.replicas if each.service == request.service}
+        named, *others = await asyncio.gather(
+            self._report(request.service, request.replica_id),
+            *(self._report(request.service, each) for each in known_ids - {request.replica_id}),
+        )
+        if named is None:
             raise _no_such_replica()
-        others = (each for each in answering_ids if each != request.replica_id)
-        if not any(await asyncio.gather(*(self._serves(request.service, each) for each in others))):
+        if not any(report is not None and _serves(report) for report in others):
             raise Conflict(
                 f"this is the only replica of {request.service} that serves: start another one first",
                 field="replica_id",
@@ -104,19 +106,23 @@ class ReplicaDrain:
             raise _no_such_replica() from None
         return Empty()
 
-    async def _serves(self, service: str, replica_id: str) -> bool:
-        """Return whether a replica serves: it reports its health, and is neither starting nor draining.
-
-        A replica with a failing dependency counts, because all replicas may share the fault. A reserved replica of
-        collab does not count, because it takes only canvases that other replicas hand over to it.
-        """
+    async def _report(self, service: str, replica_id: str) -> HealthReport | None:
+        """Return the health report of a replica, or None if it does not answer in time."""
         subject = replica_subject(service, replica_id)
         try:
-            answer = await self._bus.request(subject, b"", timeout=ANSWER_SECONDS)
-            report = HealthReport.model_validate_json(answer.content)
+            answer = await self._bus.request(subject, b"", timeout=REPORT_SECONDS)
+            return HealthReport.model_validate_json(answer.content)
         except (SvgxError, ValidationError):
-            return False
-        return report.status not in _NOT_SERVING and not report.is_reserved
+            return None
+
+
+def _serves(report: HealthReport) -> bool:
+    """Return whether a replica with this report serves: it is neither starting nor draining.
+
+    A replica with a failing dependency counts, because all replicas may share the fault. A reserved replica of
+    collab does not count, because it takes only canvases that other replicas hand over to it.
+    """
+    return report.status not in _NOT_SERVING and not report.is_reserved
 
 
 def _no_such_replica() -> NotFound:

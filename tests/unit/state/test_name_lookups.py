@@ -1,8 +1,10 @@
 """Lookups of names: their number, and threads that no caller waits for any more."""
 
 import asyncio
+import contextlib
 import gc
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +14,29 @@ import pytest
 from svgx_state.events.name_lookups import NameLookups
 
 LIMIT = 2
+
+HANGING_LOOKUP = """
+import asyncio, contextlib, socket, threading
+from svgx_state.events.name_lookups import NameLookups
+
+async def main():
+    begun = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def hang(*_, **__):
+        loop.call_soon_threadsafe(begun.set)
+        threading.Event().wait(300)
+
+    socket.getaddrinfo = hang
+    lookup = asyncio.create_task(NameLookups().resolve("a.example"))
+    await begun.wait()
+    lookup.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await lookup
+
+asyncio.run(main())
+"""
+"""A program that ends while a lookup of the operating system waits for its answer."""
 
 
 class Resolver:
@@ -40,10 +65,8 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resolver]:
 
 
 @pytest.fixture
-def lookups(resolver: Resolver) -> Iterator[NameLookups]:
-    found = NameLookups(LIMIT)
-    yield found
-    found.close()
+def lookups(resolver: Resolver) -> NameLookups:
+    return NameLookups(LIMIT)
 
 
 async def give_up(lookups: NameLookups, host: str) -> None:
@@ -51,6 +74,17 @@ async def give_up(lookups: NameLookups, host: str) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await lookups.resolve(host)
+
+
+async def test_process_ends_while_a_lookup_has_no_answer() -> None:
+    """Proves R-SHIP-1: a name server that does not answer does not keep a stopping process."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", HANGING_LOOKUP)
+    try:
+        async with asyncio.timeout(30):
+            assert await process.wait() == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
 
 
 async def test_callers_share_the_unfinished_lookup_of_a_name(

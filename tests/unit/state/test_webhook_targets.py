@@ -180,10 +180,8 @@ async def test_name_with_a_refused_address_is_refused(addresses: list[str]) -> N
 async def test_host_that_is_this_machine_is_refused(host: str) -> None:
     """The operating system resolves the host to a loopback address. Proves R-EVENT-9."""
     target = parse_target(f"https://{host}/", require_https=True)
-    lookups = NameLookups()
     with pytest.raises(TargetRefused):
-        await allowed_addresses(target, (), lookups.resolve)
-    lookups.close()
+        await allowed_addresses(target, (), NameLookups().resolve)
 
 
 async def test_unknown_name_is_refused() -> None:

@@ -8,7 +8,8 @@ would ignore parts of it.
 import asyncio
 import socket
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from threading import Thread
 
 from svgx_common.contract.storage.webhooks import MAX_WEBHOOKS
 
@@ -28,7 +29,6 @@ class NameLookups:
 
     def __init__(self, limit: int = MAX_LOOKUPS) -> None:
         self._limit = limit
-        self._threads = ThreadPoolExecutor(limit, thread_name_prefix="name-lookup")
         self._unfinished: dict[str, asyncio.Future[list[str]]] = {}
 
     async def resolve(self, host: str) -> Sequence[str]:
@@ -37,20 +37,34 @@ class NameLookups:
         if lookup is None:
             if len(self._unfinished) >= self._limit:
                 raise OSError(f"{self._limit} lookups of names are not finished")
-            lookup = asyncio.get_running_loop().run_in_executor(self._threads, _addresses_of, host)
+            lookup = asyncio.wrap_future(_start(host))
             self._unfinished[host] = lookup
             lookup.add_done_callback(lambda ended: self._remove(host, ended))
         return await asyncio.shield(lookup)
-
-    def close(self) -> None:
-        """Start no further lookup."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _remove(self, host: str, ended: asyncio.Future[list[str]]) -> None:
         del self._unfinished[host]
         if not ended.cancelled():
             # asyncio logs an exception that was never retrieved. Callers that have given up do not retrieve it.
             ended.exception()
+
+
+def _start(host: str) -> Future[list[str]]:
+    """Start a lookup in a thread of its own.
+
+    The process ends without this thread. It would wait for the thread of an executor, and so for a slow name server.
+    """
+    lookup: Future[list[str]] = Future()
+    lookup.set_running_or_notify_cancel()
+
+    def look_up() -> None:
+        try:
+            lookup.set_result(_addresses_of(host))
+        except Exception as error:  # noqa: BLE001  # the caller raises it
+            lookup.set_exception(error)
+
+    Thread(target=look_up, name="name-lookup", daemon=True).start()
+    return lookup
 
 
 def _addresses_of(host: str) -> list[str]:

@@ -75,8 +75,7 @@ class Sender:
         )
 
     async def close(self) -> None:
-        """Close all connections, and start no further lookup of a name."""
-        self._lookups.close()
+        """Close all connections."""
         await self._client.aclose()
 
     async def check(self, url: str) -> None:

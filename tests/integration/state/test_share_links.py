@@ -8,12 +8,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from svgx_common.contract.auth import FoundAccount
+from svgx_common.contract.auth import (
+    FIND_ACCOUNTS,
+    FindAccountsRequest,
+    FoundAccount,
+    FoundAccounts,
+)
 from svgx_common.contract.errors import (
     Conflict,
     Forbidden,
     Invalid,
     NotFound,
+    Overloaded,
     SvgxError,
     Unauthenticated,
     Unavailable,
@@ -35,6 +41,7 @@ from svgx_common.contract.storage.links import (
 from svgx_common.database.batches import BATCH_ROWS
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
+from svgx_common.messaging.responder import Call, Responder
 from svgx_devstack import DevStack
 from svgx_state.accounts import Accounts
 from svgx_state.sharing import creators
@@ -418,6 +425,23 @@ async def test_revoked_link_is_announced_after_it_has_ended(
         await ending
 
 
+@asynccontextmanager
+async def overloaded_directory(backing: DevStack) -> AsyncIterator[None]:
+    """Refuse all requests for accounts, as an auth service with too many requests does."""
+
+    async def refuse(_: FindAccountsRequest, __: Call) -> FoundAccounts:
+        raise Overloaded
+
+    bus = await Bus.connect(backing.nats_url("auth"), "auth", secrets.token_hex(6))
+    responder = Responder(bus, "0")
+    responder.answer(FIND_ACCOUNTS, refuse)
+    await responder.join()
+    await bus.settle()
+    yield
+    await responder.drain()
+    await bus.close()
+
+
 async def test_answer_about_a_creator_counts_while_auth_does_not_answer(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -434,6 +458,8 @@ async def test_answer_about_a_creator_counts_while_auth_does_not_answer(
         assert await link_creators.may_share(known, CanvasRole.OWNER)
         with pytest.raises(Unavailable):
             await link_creators.may_share(unknown, CanvasRole.OWNER)
+        async with overloaded_directory(backing):
+            assert await link_creators.may_share(known, CanvasRole.OWNER)
         link_creators.forget([known])
         with pytest.raises(Unavailable):
             await link_creators.may_share(known, CanvasRole.OWNER)

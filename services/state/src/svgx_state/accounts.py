@@ -17,8 +17,8 @@ class Accounts:
     ) -> dict[str, FoundAccount]:
         """Return the accounts with these ids (at most 1000), by id. Unknown and deleted accounts are left out.
 
-        `timeout` is in seconds; None stands for the time limit of the operation. Raises `Unavailable` or
-        `DeadlineExceeded` while auth does not answer.
+        `timeout` is in seconds; None stands for the time limit of the operation. Raises one
+        of `TEMPORARY_ERRORS` while auth does not answer or has too many requests.
         """
         request = FindAccountsRequest(user_ids=sorted(set(user_ids)))
         reply = await self._bus.ask(FIND_ACCOUNTS, request, timeout=timeout)

@@ -16,18 +16,17 @@ from svgx_common.contract.collab import (
     SyncRequest,
 )
 from svgx_common.contract.errors import (
-    DeadlineExceeded,
     Internal,
     Overloaded,
     SvgxError,
     TooLarge,
     TooManyRequests,
-    Unavailable,
 )
 from svgx_common.contract.live.rejections import Reason, Rejection
 from svgx_common.contract.storage.versions import VERSION_BEFORE_IMPORT, VersionBeforeImportRequest
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import Holder, ask_holder, ask_to_save
+from svgx_common.messaging.repetition import TEMPORARY_ERRORS
 from svgx_common.messaging.responder import Call
 from svgx_common.messaging.wire import decode, encode
 from svgx_workers.pool import Workers
@@ -162,5 +161,5 @@ class Imports:
         try:
             await save_edit(self._bus, canvas_id, Edit(author, EMPTY_UPDATE), ends_at)
             await self._bus.ask(VERSION_BEFORE_IMPORT, request, timeout=VERSION_SECONDS)
-        except (Unavailable, DeadlineExceeded, Overloaded) as error:
+        except TEMPORARY_ERRORS as error:
             log.warning("no version was made before an import", code=error.code)

@@ -9,17 +9,16 @@ from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from svgx_common.contract.errors import (
-    DeadlineExceeded,
     Forbidden,
     NotFound,
     SvgxError,
     TooManyRequests,
     Unauthenticated,
-    Unavailable,
 )
 from svgx_common.contract.operation import Operation, RequestModel
 from svgx_common.contract.policy import RateClass, Scope
 from svgx_common.messaging.caller import Caller
+from svgx_common.messaging.repetition import TEMPORARY_ERRORS
 from svgx_gateway.http import problems
 from svgx_gateway.identity.authenticator import Authenticator
 from svgx_gateway.identity.canvas_roles import CanvasRoles
@@ -115,7 +114,7 @@ class Guard:
             return None, None
         try:
             identity = await self._authenticator.authenticate_request(request)
-        except (Unauthenticated, Unavailable, DeadlineExceeded) as error:
+        except (Unauthenticated, *TEMPORARY_ERRORS) as error:
             # Auth may not answer the question about a token, which may be invented.
             return None, error
         caller = identity.caller

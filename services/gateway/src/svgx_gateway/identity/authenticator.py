@@ -7,14 +7,12 @@ from functools import partial
 from starlette.requests import HTTPConnection
 
 from svgx_common.contract.errors import (
-    DeadlineExceeded,
-    Overloaded,
     TooManyRequests,
     Unauthenticated,
-    Unavailable,
 )
 from svgx_common.contract.storage.links import LINK_PREFIX
 from svgx_common.messaging.caller import Caller
+from svgx_common.messaging.repetition import TEMPORARY_ERRORS
 from svgx_gateway.identity.api_keys import API_KEY_PREFIX, ApiKeys
 from svgx_gateway.identity.credentials import (
     header_link,
@@ -125,7 +123,7 @@ class Authenticator:
             share_link = await self._find_link(link, connection)
         except Unauthenticated:
             return identity
-        except (DeadlineExceeded, Overloaded, TooManyRequests, Unavailable) as error:
+        except (TooManyRequests, *TEMPORARY_ERRORS) as error:
             return replace(identity, link_error=error)
         caller = identity.caller.with_link(share_link.id)
         return Identity(caller, identity.expires_at, link_expires_at=share_link.expires_at)

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 import structlog
 
 from svgx_common.background import STARTUP_SECONDS, BackgroundTasks
-from svgx_common.contract.errors import DeadlineExceeded, SvgxError, Unavailable
+from svgx_common.contract.errors import SvgxError
 from svgx_common.contract.storage.backups import Verification, VerificationStatus
 from svgx_common.contract.storage.events import BackupFailed, RestoreFailed
 from svgx_common.events.outbox import emit
+from svgx_common.messaging.repetition import TEMPORARY_ERRORS
 from svgx_common.postgres import Database
 from svgx_state.backups import metrics
 from svgx_state.backups.adoption import Adoption
@@ -196,7 +197,7 @@ class BackupRunner:
             outage.begin_attempt(time.monotonic())
             try:
                 await self._handlers[task.kind](task)
-            except (Unavailable, DeadlineExceeded) as error:
+            except TEMPORARY_ERRORS as error:
                 if outage.fail_attempt(time.monotonic()) > LONGEST_OUTAGE_SECONDS:
                     await self._fail(task, error.detail)
                     return

@@ -6,8 +6,9 @@ from collections import OrderedDict
 import structlog
 
 from svgx_common.contract.auth import FoundAccount
-from svgx_common.contract.errors import DeadlineExceeded, Unavailable
+from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.policy import CanvasRole
+from svgx_common.messaging.repetition import TEMPORARY_ERRORS
 from svgx_state.accounts import Accounts
 from svgx_state.permissions import effective_role
 
@@ -49,7 +50,7 @@ class LinkCreators:
     async def _find(self, user_id: str) -> FoundAccount | None:
         try:
             account = (await self._accounts.find([user_id], timeout=TIMEOUT_SECONDS)).get(user_id)
-        except (Unavailable, DeadlineExceeded):
+        except TEMPORARY_ERRORS:
             answered_at, answer = self._answers.get(user_id, (-MAX_AGE_SECONDS, None))
             if time.monotonic() - answered_at < MAX_AGE_SECONDS:
                 return answer

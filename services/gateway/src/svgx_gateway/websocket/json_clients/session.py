@@ -9,10 +9,8 @@ from starlette.websockets import WebSocket
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import (
     Conflict,
-    DeadlineExceeded,
     Forbidden,
     SvgxError,
-    Unavailable,
 )
 from svgx_common.contract.live.element_changes import CHANGE_ELEMENTS, ChangeElementsRequest
 from svgx_common.contract.live.json_messages import (
@@ -44,6 +42,7 @@ from svgx_common.contract.live.locks import (
 )
 from svgx_common.contract.operation import Operation, ReplyModel, RequestModel
 from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.repetition import TEMPORARY_ERRORS
 from svgx_gateway.http.proxies import client_of
 from svgx_gateway.observability import socket_spans
 from svgx_gateway.quotas.enforcement import QuotaEnforcement
@@ -184,11 +183,11 @@ class JsonSession:
             turn.size = connection.accept(answer, sync.awareness)
 
     async def _locks(self) -> list[ObjectLock] | None:
-        """Return the locks of the canvas, or None while Redis or collab does not answer."""
+        """Return the locks of the canvas, or None while Redis or collab does not answer, or collab is overloaded."""
         try:
             request = LockStatusRequest(canvas_id=self._canvas_id)
             return (await self._ask(LOCK_STATUS, request)).items
-        except (Unavailable, DeadlineExceeded):
+        except TEMPORARY_ERRORS:
             return None
 
     async def _edit(self, message: EditOperation) -> None:

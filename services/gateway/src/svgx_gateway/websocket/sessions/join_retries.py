@@ -7,6 +7,7 @@ from typing import TypeVar
 from prometheus_client import Counter, Gauge
 
 from svgx_common.contract.errors import DeadlineExceeded, Overloaded, Unavailable
+from svgx_common.messaging.repetition import TEMPORARY_ERRORS
 
 RETRY_SECONDS = 25.0
 """Time limit for all attempts at a request, in seconds. Beyond it, the connection is closed with `OVERLOADED`.
@@ -38,8 +39,6 @@ GIVEN_UP = Counter(
 
 Answer = TypeVar("Answer")
 
-_TEMPORARY_ERRORS = (Unavailable, Overloaded, DeadlineExceeded)
-
 
 class JoinRetries:
     """Repeats requests to services that do not answer, for all clients that join canvases through one gateway.
@@ -62,7 +61,7 @@ class JoinRetries:
         deadline = asyncio.get_running_loop().time() + RETRY_SECONDS
         try:
             return await ask()
-        except _TEMPORARY_ERRORS as error:
+        except TEMPORARY_ERRORS as error:
             failure: Unavailable | Overloaded | DeadlineExceeded = error
         pause = SHORTEST_PAUSE_SECONDS
         with WAITING.track_inprogress():
@@ -74,7 +73,7 @@ class JoinRetries:
                         async with self._attempts:
                             try:
                                 return await ask()
-                            except _TEMPORARY_ERRORS as error:
+                            except TEMPORARY_ERRORS as error:
                                 failure = error
             except TimeoutError:
                 pass

@@ -33,6 +33,8 @@ async def fail(_: Request) -> PlainTextResponse:
 ROUTES = [
     Route("/users/{user_id}", respond, methods=["GET"]),
     Route("/users/{user_id}", respond, methods=["DELETE"]),
+    Route("/values/canvas_{canvas_id}", respond, methods=["GET"]),
+    Route("/values/{key}", respond, methods=["GET", "DELETE"]),
     Route("/users/{user_id}/keys/{key_id}/", respond, methods=["PUT"]),
     Route("/users/restore/", respond, methods=["POST"]),
     Route("/failing", fail, methods=["GET"]),
@@ -113,8 +115,20 @@ async def test_path_is_served_with_and_without_trailing_slash(
 
 
 @pytest.mark.parametrize(
+    ("method", "text"), [("GET", "GET canvas_id=1"), ("DELETE", "DELETE key=canvas_1")]
+)
+async def test_path_of_two_templates_is_served_by_the_first_one_with_the_method(
+    http: httpx.AsyncClient, method: str, text: str
+) -> None:
+    """Proves R-HTTP-6: a method that the more exact template lacks reaches the other template."""
+    answer = await http.request(method, "/values/canvas_1")
+    assert (answer.status_code, answer.text) == (200, text)
+
+
+@pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
+        ("POST", "/values/canvas_1", "GET, HEAD"),
         ("POST", "/users/ada", "DELETE, GET, HEAD"),
         ("PUT", "/users/restore", "POST"),
         ("GET", "/users/restore/", "POST"),

@@ -66,7 +66,7 @@ class RouteTable(BaseRoute):
         paths = {"http": self._http, "websocket": self._websockets}.get(scope["type"])
         if paths is None:
             return Match.NONE, {}
-        served, fields = paths.find(sent_path(scope))
+        served, fields = paths.find(sent_path(scope), scope.get("method"))
         if served is not None:
             note_route(scope, served.path)
             return Match.FULL, {"endpoint": served.app, "path_params": fields}
@@ -108,16 +108,27 @@ class _PathTable:
             else:
                 self._literals[path] = served
 
-    def find(self, path: str) -> tuple[_ServedPath | None, dict[str, str]]:
-        """Return the application of a path, or None for an unknown path, and the decoded fields."""
+    def find(
+        self, path: str, method: str | None = None
+    ) -> tuple[_ServedPath | None, dict[str, str]]:
+        """Return the application of a path, or None for an unknown path, and the decoded fields.
+
+        If several templates match the path, return the first one that serves the method. If none serves the method,
+        return the first one that matches.
+        """
         literal = self._literals.get(path)
         if literal is not None:
             return literal, {}
+        found: tuple[_ServedPath | None, dict[str, str]] = None, {}
         for pattern, served in self._templates.get(path.count("/"), ()):
             match = pattern.match(path)
-            if match is not None:
+            if match is None:
+                continue
+            if not isinstance(served.app, _MethodTable) or served.app.serves(method):
                 return served, decode_fields(match.groupdict())
-        return None, {}
+            if found[0] is None:
+                found = served, decode_fields(match.groupdict())
+        return found
 
 
 class _MethodTable:
@@ -129,6 +140,10 @@ class _MethodTable:
     def add(self, route: Route) -> None:
         for method in route.methods or ():
             self._by_method[method] = route.app
+
+    def serves(self, method: str | None) -> bool:
+        """Return whether the path has an endpoint for a method."""
+        return method in self._by_method
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._by_method.get(scope["method"])

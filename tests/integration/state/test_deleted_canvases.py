@@ -1,6 +1,7 @@
 """Deleted canvases: lists, restore, and the removal of all their rows in steps."""
 
 import asyncio
+import math
 import secrets
 from collections.abc import AsyncIterator
 
@@ -277,6 +278,32 @@ async def test_late_edit_of_a_removed_canvas_leaves_no_row(
         step = await remover.step_of(canvas_id)
     assert await rows_of(tables, canvas_id) == 0
     assert committed.revision in (0, 4)
+
+
+@pytest.mark.parametrize("table", ["journal", "quarantine"])
+async def test_rows_that_an_erasure_changes_during_a_removal_are_removed(
+    client: Client, tables: Tables, database: Database, table: str
+) -> None:
+    """Proves R-LIFE-11: the canvas's own row stays until the rows that an erasure changed meanwhile are removed too."""
+    canvas_id = await client.create()
+    await fill(client, canvas_id)
+    if table == "quarantine":
+        async with database.transaction() as session:
+            for revision in range(1, 4):
+                await session.run("quarantine_entry", canvas_id, revision, "a test", b"\0\0")
+    await client.delete(canvas_id)
+    remover = Purge(database, retention_days=30)
+    await remover.begin(canvas_id)
+    async with tables.transaction():
+        await tables.execute(
+            f"UPDATE {table} SET authors = array_replace(authors, 'a', 'p') WHERE canvas_id = $1",
+            canvas_id,
+        )
+        removing = asyncio.create_task(remover.run(canvas_id, math.inf))
+        await until_blocked(tables)
+    async with asyncio.timeout(30):
+        assert (await removing).finished
+    assert await rows_of(tables, canvas_id) == 0
 
 
 async def test_only_one_replica_removes_in_the_background(

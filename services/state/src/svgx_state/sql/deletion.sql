@@ -120,11 +120,21 @@ WITH gone AS (
 SELECT count(*) AS rows FROM gone
 
 -- name: purge_canvas
--- Delete the canvas's own row. A canvas that was created within the last day leaves its id, its creator and this time,
--- because it still counts towards the number of canvases that its creator has created in an hour and in a day.
+-- Delete the canvas's own row, and return its id. A canvas that was created within the last day leaves its id, its
+-- creator and this time, because it still counts towards the number of canvases that its creator has created in an hour
+-- and in a day.
+--
+-- Delete nothing while the canvas has rows in `journal` or `quarantine`, because these tables have no foreign key. A row
+-- remains when an erasure changes it while purge_journal or purge_quarantine waits for the row: its place is then a new
+-- one.
 WITH gone AS (
-    DELETE FROM canvas WHERE id = $1 RETURNING id, created_by, created_at
+    DELETE FROM canvas WHERE id = $1
+        AND NOT EXISTS (SELECT FROM journal WHERE canvas_id = $1)
+        AND NOT EXISTS (SELECT FROM quarantine WHERE canvas_id = $1)
+    RETURNING id, created_by, created_at
+), noted AS (
+    INSERT INTO purged_canvas (canvas_id, created_by, created_at)
+    SELECT id, created_by, created_at FROM gone WHERE created_at > now() - interval '1 day'
+    ON CONFLICT DO NOTHING
 )
-INSERT INTO purged_canvas (canvas_id, created_by, created_at)
-SELECT id, created_by, created_at FROM gone WHERE created_at > now() - interval '1 day'
-ON CONFLICT DO NOTHING
+SELECT id FROM gone

@@ -26,6 +26,8 @@ SERVER_SETTINGS = {
     IDLE_TIMEOUT: "10s",
     # The server ends long statements, because a replica that stops waiting cannot always cancel its statement.
     "statement_timeout": "30s",
+    # The compilation of a statement takes longer than it saves: up to seconds for a statement on many partitions.
+    "jit": "off",
     # The server notices within 20 s that the machine of a replica is gone.
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "3",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.storage.versions import VersionKind
 from svgx_common.postgres import Database
 from svgx_state.history.versions import Versions
@@ -92,10 +93,17 @@ class AutomaticVersions:
             self._edited.setdefault(canvas_id, _EditTimes(last, last))
 
     async def find_forgotten(self) -> None:
-        """Note the canvases with edits that are in no version, and wait. This is a step to repeat in the background."""
-        rows = await self._database.rows(
-            "unversioned_canvases", self._forgotten_age, FORGOTTEN_LIMIT
-        )
+        """Note the canvases with edits that are in no version, and wait. This is a step to repeat in the background.
+
+        Wait also after a failure, because a search that exceeds its time limit is costly.
+        """
+        try:
+            rows = await self._database.rows(
+                "unversioned_canvases", self._forgotten_age, FORGOTTEN_LIMIT
+            )
+        except Unavailable:
+            log.warning("could not search for canvases without a version; trying again later")
+            rows = []
         for row in rows:
             self.note(row["id"])
         await asyncio.sleep(FORGOTTEN_PERIOD_SECONDS)

@@ -136,18 +136,24 @@ WHERE c.id = $1 AND c.deleted_at IS NULL
 
 -- name: unversioned_canvases
 -- List at most $2 canvases that were changed in the last $1 seconds and have edits after their newest version and their
--- deleted versions, if the journal still has the last edit. This reads the whole table of canvases.
+-- deleted versions, if the journal still has the last edit. The canvases without a change for the longest time are first,
+-- because a replica remembers the others. This reads the whole table of canvases.
+--
+-- The sub-select of the journal has a LIMIT instead of an EXISTS, because PostgreSQL would read the whole journal for an
+-- EXISTS.
 SELECT c.id FROM canvas c
 WHERE c.deleted_at IS NULL AND c.updated_at > clock_timestamp() - make_interval(secs => $1)
     AND c.revision > c.deleted_version_revision
     AND c.revision > coalesce((
         SELECT max(v.revision) FROM version v WHERE v.canvas_id = c.id
     ), 0)
-    AND EXISTS (
-        SELECT FROM journal j
+    AND (
+        SELECT true FROM journal j
         WHERE j.canvas_id = c.id AND j.revision = c.revision AND j.revision >> 8 = c.revision >> 8
             AND j.at BETWEEN c.created_at AND c.updated_at
+        LIMIT 1
     )
+ORDER BY c.updated_at
 LIMIT $2
 
 -- name: thin_versions

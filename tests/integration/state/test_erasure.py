@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import json
+from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from svgx_common.contract.state import Entry
 from svgx_common.contract.storage.erasure import ERASE_AUTHOR, EraseAuthorRequest, ErasedAuthor
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call
+from svgx_common.postgres import Row, Session
 from svgx_devstack import DevStack
 from svgx_state.deletion import erasure
 from tests.integration.state.service import Client, Tables, user
@@ -278,6 +281,48 @@ async def test_membership_that_was_committed_late_ends_with_a_later_pass(
     )
     assert stored is not None
     assert dict(stored) == {"user_id": None, "transfer_to": None}
+
+
+async def test_steps_of_an_erasure_in_the_journal_do_not_search_the_other_tables(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-LIFE-13: with many canvases, an erasure searches each other table twice, and not in each step."""
+    searches: Counter[str] = Counter()
+
+    def counted(table: str, erase_rows: erasure.EraseRows) -> tuple[str, erasure.EraseRows]:
+        async def count(session: Session, *arguments: Any) -> Row | None:
+            searches[table] += 1
+            return await erase_rows(session, *arguments)
+
+        return table, count
+
+    tables = tuple(counted(*each) for each in erasure.ERASED_TABLES)
+    monkeypatch.setattr(erasure, "ERASED_TABLES", tables)
+    monkeypatch.setattr(erasure, "STEP_CANVASES", 2)
+    victim = user()
+    for _ in range(10):
+        canvas_id = await client.create()
+        await client.append(Entry(canvas_id, "w", 1, (victim.user_id,), b"\0\0"))
+    while not (done := await erase(client, victim.user_id)).finished:
+        pass
+    assert done.touched["journal"] == 10
+    # Counts of usage may be stored during the erasure. A step that deletes a count is one more search.
+    assert searches["version"] == 2 + done.touched.get("account_usage", 0)
+
+
+async def test_second_request_erases_the_tables_before_the_journal(
+    client: Client, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-LIFE-13: a request that ends before it has read the whole journal has erased the other tables."""
+    victim = user()
+    assert (await erase(client, victim.user_id)).finished
+    for _ in range(5):
+        await client.create()
+    await tables.execute(PLACES["a key in a configuration"][0], victim.user_id)
+    monkeypatch.setattr(erasure, "STEP_CANVASES", 2)
+    monkeypatch.setattr(erasure, "WORK_SECONDS", -1.0)  # each request does one step
+    assert (await erase(client, victim.user_id)).finished
+    assert set(await tables_with(tables, victim.user_id)) == {"erasure"}
 
 
 @pytest.mark.parametrize("asked_again", [False, True])

@@ -205,10 +205,14 @@ class Erasure:
             new_owner = request.transfer_to or row["transfer_to"]
             changed_canvases = await _leave_canvases(session, request.user_id, new_owner, progress)
             since = row["began_at"] if is_later_pass else None
+            # A search of the tables reads all rows of some of them, so steps within the journal do not search them.
+            # The steps at the beginning do, because a request may end within the journal. The steps at the end do,
+            # because versions that were made meanwhile have the authors of the journal.
             more = (
                 bool(changed_canvases)
-                or await _erase_tables(session, request, progress)
+                or (not progress.canvas_id and await _erase_tables(session, request, progress))
                 or await _erase_authors(session, request, progress, since)
+                or await _erase_tables(session, request, progress)
             )
             await session.run(
                 "note_erasure",

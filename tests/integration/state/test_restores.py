@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import random
+import secrets
 import time
 from collections.abc import AsyncIterator
 
@@ -14,6 +16,7 @@ from svgx_collab.content.imports import Imports
 from svgx_collab.held_canvas import WaitingRequest
 from svgx_common.contract.collab import ImportSvgRequest
 from svgx_common.contract.errors import SvgxError, Unavailable
+from svgx_common.contract.storage.events import VersionRestored
 from svgx_common.contract.storage.versions import VersionKind
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call
@@ -21,7 +24,8 @@ from svgx_devstack import DevStack
 from svgx_state.history import restores
 from svgx_workers.pool import Workers
 from tests.integration.collab.replica import Editor
-from tests.integration.state.drawing import elements
+from tests.integration.state.drawing import Pen, elements
+from tests.integration.state.fresh_tables import FreshTables
 from tests.integration.state.history_steps import (
     collab_replica,
     create_version,
@@ -98,9 +102,45 @@ async def test_version_before_a_restore_has_the_edits_that_are_saved_meanwhile(
             restored = await restore_version(client, canvas_id, wanted.id)
         finally:
             drawing.cancel()
-        assert restored.before.revision == restored.revision - 1
-        content = elements([await past_content(client, canvas_id, version=restored.before.id)])
-        assert len(content) >= restored.before.revision - 1
+        before = restored.before
+        assert before.revision == restored.revision - 1
+        assert before.authors == (["ann"] if before.revision > wanted.revision else [])
+        content = elements([await past_content(client, canvas_id, version=before.id)])
+        assert len(content) >= before.revision - 1
+
+
+@pytest.mark.parametrize(
+    ("saved_meanwhile", "expected"),
+    [
+        ([("bob",), ("cy", "ann")], ["ann", "bob", "cy"]),
+        ([tuple(f"visitor {number:03}" for number in range(120))], 100),
+        ([], ["ann"]),
+    ],
+)
+async def test_version_before_a_restore_has_the_authors_of_edits_that_are_saved_meanwhile(
+    fresh: FreshTables, saved_meanwhile: list[tuple[str, ...]], expected: list[str] | int
+) -> None:
+    """The authors are those since the version before, at most 100. The next version has the authors after it.
+
+    Proves R-HIST-4 and R-HIST-10.
+    """
+    versions, canvas_id = fresh.versions(), await fresh.create()
+    pen = Pen(canvas_id, "ann")
+    await fresh.journal.append([pen.draw("a")])
+    before = await versions.add(canvas_id, VersionKind.BEFORE_RESTORE, "rae")
+    assert before is not None
+    for authors in (*saved_meanwhile, ("rae",)):
+        entry = dataclasses.replace(pen.draw("b", secrets.token_hex(4)), authors=authors)
+        (committed,) = await fresh.journal.append([entry])
+    restored = VersionRestored(
+        canvas_id=canvas_id, version_id=before.id, revision=committed.revision
+    )
+    before = await versions.note_restored(before, restored, "rae")
+    assert before.revision == committed.revision - 1
+    assert (before.authors if isinstance(expected, list) else len(before.authors)) == expected
+    later = await versions.add(canvas_id, VersionKind.NAMED, "rae", "later")
+    assert later is not None
+    assert later.authors == ["rae"]
 
 
 async def test_large_restore_with_many_deletions_is_one_journal_entry(

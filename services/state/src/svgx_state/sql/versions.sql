@@ -40,11 +40,19 @@ RETURNING id, kind, name, revision, at, edited_at, authors, created_by
 
 -- name: advance_version
 -- Set the revision of a version to $2 if $2 is later. The version then includes the entries that were committed after
--- it was made. A picture of the earlier revision is removed.
+-- it was made, and has their authors, at most 100 in all as in add_version. A picture of the earlier revision is removed.
 UPDATE version v SET revision = $2, thumbnail = NULL, edited_at = coalesce((
         SELECT j.at FROM journal j
         WHERE j.canvas_id = v.canvas_id AND j.revision = $2 AND j.revision >> 8 = $2 >> 8 AND j.at >= v.edited_at
-    ), v.edited_at)
+    ), v.edited_at), authors = coalesce((
+        SELECT (array_agg(DISTINCT author ORDER BY author))[1:100] FROM (
+            SELECT unnest(v.authors) AS author
+            UNION ALL
+            SELECT unnest(j.authors) FROM journal j
+            WHERE j.canvas_id = v.canvas_id AND j.revision > v.revision AND j.revision <= $2
+                AND j.revision >> 8 BETWEEN v.revision >> 8 AND $2 >> 8 AND j.at >= v.edited_at
+        ) found
+    ), '{}')
 WHERE v.id = $1 AND v.revision < $2
 RETURNING id, kind, name, revision, at, edited_at, authors, created_by
 

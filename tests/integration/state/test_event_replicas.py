@@ -184,6 +184,23 @@ async def test_time_of_a_paused_webhook_does_not_make_its_deliveries_dead(
         assert done.attempts == attempts + 2
 
 
+async def test_webhook_becomes_active_without_a_change_of_its_deliveries(
+    backing: DevStack, client: Client, tables: Tables
+) -> None:
+    """The request neither waits for a delivery nor changes it, so it is quick for any number. Proves R-EVENT-6."""
+    async with receiver(lambda _: status(500)) as hook, quick_replica(backing):
+        webhook = await create(client, hook.url, "canvas.created")
+        await client.create()
+        await wait_for_delivery(client, webhook.id, DeliveryStatus.PENDING)
+        for active in (False, True):
+            async with asyncio.timeout(20), tables.transaction():
+                await tables.execute(
+                    "SELECT FROM webhook_delivery WHERE webhook_id = $1 FOR UPDATE", webhook.id
+                )
+                update = UpdateWebhookRequest(webhook_id=webhook.id, active=active)
+                await client.bus.ask(webhooks.UPDATE_WEBHOOK, update, caller=ADMIN)
+
+
 async def test_failed_delivery_is_repeated_with_the_same_id_and_delays_its_entity_only(
     backing: DevStack, client: Client
 ) -> None:

@@ -62,8 +62,8 @@ WITH due AS MATERIALIZED (
         started_at = CASE d.attempts WHEN 0 THEN clock_timestamp() ELSE d.started_at END
     FROM event e, webhook w
     WHERE d.id IN (SELECT id FROM first) AND e.id = d.event_id AND w.id = d.webhook_id
-    RETURNING d.id AS delivery_id, d.webhook_id, d.attempts, d.started_at, clock_timestamp() AS taken_at, w.url,
-        w.secret,
+    RETURNING d.id AS delivery_id, d.webhook_id, d.attempts, greatest(d.started_at, w.resumed_at) AS started_at,
+        clock_timestamp() AS taken_at, w.url, w.secret,
         CASE WHEN w.old_secret_until > clock_timestamp() THEN w.old_secret END AS old_secret,
         e.id, e.type, e.service, e.entity_id, e.actor, e.data::text AS data, e.at
 )
@@ -133,15 +133,11 @@ LIMIT $1
 
 -- name: update_webhook
 -- Change a webhook. A null argument leaves its column as it is. If the webhook becomes active, the time in which its
--- deliveries are repeated begins anew.
-WITH resumed AS (
-    UPDATE webhook_delivery d SET started_at = clock_timestamp()
-    FROM webhook w
-    WHERE w.id = $1 AND NOT w.active AND $5 AND d.webhook_id = w.id AND d.status = 'pending'
-)
+-- deliveries are repeated begins anew. The deliveries themselves stay as they are, because there may be many.
 UPDATE webhook
 SET url = coalesce($2, url), types = coalesce($3::text[], types), note = coalesce($4, note),
-    active = coalesce($5, active), updated_at = clock_timestamp()
+    active = coalesce($5, active), updated_at = clock_timestamp(),
+    resumed_at = CASE WHEN $5 AND NOT active THEN clock_timestamp() ELSE resumed_at END
 WHERE id = $1
 RETURNING id
 

@@ -168,6 +168,6 @@ async def test_canvas_that_is_restored_and_deleted_again_is_not_removed(backing:
         )
         async with asyncio.timeout(30), tables.transaction():
             await tables.execute("UPDATE canvas SET deleted_at = now()")
-            search = asyncio.create_task(database.rows("next_purge", 30))
+            search = asyncio.create_task(database.rows("due_purge", 30))
             await until_blocked(tables)
         assert await search == []

@@ -19,6 +19,7 @@ from svgx_state.deletion import purge as purge_module
 from svgx_state.deletion.purge import Purge
 from tests.blocked import until_blocked
 from tests.integration.pages import all_pages
+from tests.integration.state.fresh_tables import FreshTables
 from tests.integration.state.service import Client, Tables, replica, user
 
 pytestmark = pytest.mark.usefixtures("service")
@@ -318,6 +319,23 @@ async def test_only_one_replica_removes_in_the_background(
         await tables.execute("SELECT pg_advisory_xact_lock(hashtext('svgx.state.purge'))")
         assert await remover.step() is None
     assert await remover.step() is not None
+
+
+@pytest.mark.parametrize(("query", "arguments"), [("begun_purge", []), ("due_purge", [30])])
+async def test_search_for_a_canvas_to_remove_does_not_read_all_deleted_canvases(
+    fresh: FreshTables, query: str, arguments: list[int]
+) -> None:
+    """Each step searches, so the search uses an index. Proves R-LIFE-11."""
+    await fresh.tables.execute(
+        "INSERT INTO canvas (id, name, created_by, deleted_at)"
+        " SELECT 'canvas ' || number, '', 'ann', now() FROM generate_series(1, 5000) AS number"
+    )
+    await fresh.tables.execute("ANALYZE canvas")
+    sql = postgres.load_queries("svgx_state")[query].sql
+    rows = await fresh.tables.fetch(f"EXPLAIN (ANALYZE) {sql}", *arguments)
+    plan = "\n".join(row[0] for row in rows)
+    assert "Scan using canvas_" in plan, plan
+    assert "Rows Removed" not in plan, plan
 
 
 async def test_rows_of_a_canvas_are_removed_from_every_table(tables: Tables) -> None:

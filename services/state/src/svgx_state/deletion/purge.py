@@ -119,7 +119,9 @@ class Purge:
             claim = await session.row("claim_purge")
             if claim is None or not claim["claimed"]:
                 return None
-            due = await session.row("next_purge", self._retention_days)
+            due = await session.row("begun_purge")
+            if due is None:
+                due = await session.row("due_purge", self._retention_days)
             if due is None:
                 return None
             await session.run("begin_purge", due["id"])

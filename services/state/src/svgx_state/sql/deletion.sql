@@ -40,15 +40,25 @@ RETURNING c.id
 -- Keep other replicas from purging in the background until the transaction ends. Return false when another one purges.
 SELECT pg_try_advisory_xact_lock(hashtext('svgx.state.purge')) AS claimed
 
--- name: next_purge
--- Find a canvas of which the removal has begun, or that was deleted more than $1 days ago. Leave out a canvas that a
--- running restore creates at present. Lock the canvas, so that it is not restored and deleted again before begin_purge.
+-- name: begun_purge
+-- Find the canvas that was deleted first of those of which the removal has begun. Leave out a canvas that a running
+-- restore creates at present. Lock the canvas, so that it is not restored and deleted again before begin_purge.
 SELECT c.id FROM canvas c
-WHERE c.deleted_at IS NOT NULL
-    AND (c.purge_began_at IS NOT NULL OR c.deleted_at < clock_timestamp() - make_interval(days => $1))
+WHERE c.purge_began_at IS NOT NULL AND c.deleted_at IS NOT NULL
     AND NOT EXISTS (
         SELECT FROM restore r WHERE r.id = c.restored_by AND r.status = 'running' AND c.deleted_at = c.hidden_at)
-ORDER BY c.purge_began_at IS NULL, c.deleted_at
+ORDER BY c.deleted_at
+LIMIT 1
+FOR UPDATE OF c
+
+-- name: due_purge
+-- Find the canvas that was deleted first, if this was more than $1 days ago. Leave out and lock canvases as begun_purge
+-- does. The condition has now() because PostgreSQL uses no index for a condition with clock_timestamp().
+SELECT c.id FROM canvas c
+WHERE c.deleted_at < now() - make_interval(days => $1)
+    AND NOT EXISTS (
+        SELECT FROM restore r WHERE r.id = c.restored_by AND r.status = 'running' AND c.deleted_at = c.hidden_at)
+ORDER BY c.deleted_at
 LIMIT 1
 FOR UPDATE OF c
 

@@ -20,6 +20,7 @@ from svgx_state.journal import retention as retention_module
 from svgx_state.journal.retention import BeforeDrop, Retention, RetentionIncomplete
 from svgx_state.snapshots import Compactor
 from svgx_workers.pool import Workers
+from tests.blocked import until_blocked
 from tests.clock import datetime_with_offset
 from tests.integration.state.drawing import Pen, elements
 from tests.integration.state.fresh_tables import FreshTables
@@ -437,6 +438,33 @@ async def test_incomplete_run_keeps_the_past_of_the_kept_days_whichever_snapshot
     assert await retention(fresh, compactor).drop(now())
     assert len(await fresh.days()) == 3
     await check()
+
+
+@pytest.mark.parametrize("place", [0, 1])
+async def test_canvas_that_is_removed_during_a_run_keeps_no_day(
+    fresh: FreshTables, compactor: Compactor, place: int
+) -> None:
+    """A canvas may be removed while its snapshot is made, or before. The run is complete. Proves R-STATE-22."""
+    canvas_ids = sorted([await fresh.create() for _ in range(2)])
+    for day in range(4):
+        if day:
+            await fresh.pass_days()
+        await fresh.journal.append([Pen(each, f"holder {day}").draw("a") for each in canvas_ids])
+    async with asyncio.timeout(30), fresh.tables.transaction():
+        # The run waits with the snapshot of the first canvas.
+        await fresh.tables.execute("LOCK TABLE snapshot IN SHARE MODE")
+        running = asyncio.create_task(retention(fresh, compactor).drop(now()))
+        await until_blocked(fresh.tables)
+        for statement in (
+            "DELETE FROM journal WHERE canvas_id = $1",
+            "DELETE FROM canvas_member WHERE canvas_id = $1",
+            "DELETE FROM canvas WHERE id = $1",
+        ):
+            await fresh.tables.execute(statement, canvas_ids[place])
+    assert await running
+    assert len(await fresh.days()) == 3
+    assert await snapshots(fresh, canvas_ids[place]) == []
+    assert await snapshots(fresh, canvas_ids[1 - place]) == [1]
 
 
 async def test_canvas_without_snapshot_keeps_only_the_days_of_its_entries(

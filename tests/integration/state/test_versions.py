@@ -22,6 +22,7 @@ from svgx_state.history.past import Past
 from svgx_state.journal.retention import Retention
 from svgx_state.snapshots import Compactor
 from svgx_workers.pool import Workers
+from tests.blocked import until_blocked
 from tests.integration.state.drawing import Pen, elements
 from tests.integration.state.fresh_tables import FreshTables
 from tests.integration.state.history_steps import (
@@ -498,6 +499,30 @@ async def test_version_that_is_named_during_the_expiry_is_kept_or_unknown(
         place += 1
     assert outcomes[0]
     assert not outcomes[-1]
+
+
+async def test_canvas_that_is_removed_during_the_expiry_does_not_end_it(
+    fresh: FreshTables, workers: Workers
+) -> None:
+    """The content of the other canvas's version is kept. Proves R-HIST-5."""
+    table, kept = fresh.versions(), []
+    canvas_ids = [await fresh.create() for _ in range(2)]
+    for canvas_id in canvas_ids:
+        await fresh.journal.append([Pen(canvas_id, "ann").draw("a")])
+        kept.append(await table.add(canvas_id, VersionKind.NAMED, "ann", "kept"))
+    hook = Expiry(fresh.database, Past(fresh.database), workers).before_drop
+    async with asyncio.timeout(30), fresh.tables.transaction():
+        # The hook waits with the content of the first version.
+        await fresh.tables.execute("LOCK TABLE version_content IN SHARE MODE")
+        running = asyncio.create_task(hook(datetime.now(UTC)))
+        await until_blocked(fresh.tables)
+        for deleted in ("canvas_member WHERE canvas_id", "canvas WHERE id"):
+            await fresh.tables.execute(f"DELETE FROM {deleted} = $1", canvas_ids[0])
+    await running
+    assert kept[1] is not None
+    assert elements((await table.content(canvas_ids[1], kept[1].id)).updates) == {"a": "x"}
+    rows = await fresh.tables.fetch("SELECT canvas_id FROM version_content")
+    assert [row["canvas_id"] for row in rows] == canvas_ids[1:]
 
 
 async def test_content_of_a_revision_is_kept_once_for_all_its_versions(

@@ -111,7 +111,8 @@ class Retention:
 
         `now` is the present time; None means the time of PostgreSQL's clock.
         Return False while another replica drops days. If canvases lack their snapshot, drop only the days without
-        entries of these canvases, and raise `RetentionIncomplete`. Raises `Unavailable`, and the errors of hooks.
+        entries of these canvases, and raise `RetentionIncomplete` if a day is kept. Raises `Unavailable`, and the
+        errors of hooks.
         """
         if not self._days:
             return True
@@ -143,7 +144,9 @@ class Retention:
                     if not failed:
                         raise
                     kept += 1
-        if failed:
+        # If no day is kept, the canvases without a snapshot have no entry before the kept days any more. For example,
+        # they were removed meanwhile.
+        if kept:
             raise RetentionIncomplete(
                 f"{failed} canvases have no snapshot yet, so {kept} days with their entries are kept"
             )

@@ -40,6 +40,7 @@ ORDER BY revision
 
 -- name: add_snapshot
 -- Store a snapshot: canvas $1, through revision $2, at $3, update $4, checksum $5, bytes of the journal $6, outline $9.
+-- Store nothing for a canvas that was removed meanwhile. The canvas is locked first, as its removal does.
 --
 -- The snapshot is kept for reads of past revisions if $7 is true, or if the journal since the previous kept snapshot is
 -- large enough: at least as large as the new snapshot, and at least $8 bytes. An entry counts as its update and 256
@@ -52,6 +53,8 @@ SELECT $1, $2, $3, $4, $5, $6::bigint, $9, $7::boolean OR $6::bigint + 256 * $2:
         WHERE k.canvas_id = $1 AND k.kept AND k.through_revision < $2
         ORDER BY k.through_revision DESC LIMIT 1
     ), 0) >= greatest($8, octet_length($4::bytea))
+FROM canvas WHERE id = $1
+FOR KEY SHARE
 ON CONFLICT (canvas_id, through_revision) DO UPDATE SET kept = snapshot.kept OR excluded.kept
 
 -- name: keep_snapshot

@@ -203,9 +203,12 @@ ORDER BY min(least(at, edited_at))
 LIMIT $2
 
 -- name: keep_version_content
--- Store the content of a revision once for all its named versions, and mark them with an empty `version.content`.
+-- Store the content of a revision once for all its named versions, and mark them with an empty `version.content`. Store
+-- nothing for a canvas that was removed meanwhile.
 WITH kept AS (
-    INSERT INTO version_content (canvas_id, revision, content) VALUES ($1, $2, $3)
+    INSERT INTO version_content (canvas_id, revision, content)
+    SELECT id, $2, $3 FROM canvas WHERE id = $1
+    FOR KEY SHARE
     ON CONFLICT (canvas_id, revision) DO NOTHING
 )
 UPDATE version SET content = '' WHERE canvas_id = $1 AND revision = $2 AND content IS NULL AND name IS NOT NULL

@@ -199,6 +199,35 @@ async def test_address_has_its_own_wait(bus: Bus, tables: Tables) -> None:
     await login(bus, user.username, client=HOME)
 
 
+async def test_rare_failures_of_a_network_do_not_add_up(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-20: a network's count halves each hour, so a failure every six hours causes no wait.
+
+    The count of an account does not halve, but a log-in resets it.
+    """
+    users = [await create(bus) for _ in range(4)]
+    for number in range(60):
+        user = users[number % 4]
+        assert isinstance(await guess(bus, user.username, ELSEWHERE), InvalidCredentials)
+        await login(bus, user.username, client=ELSEWHERE)
+        await age_failures(tables, 6 * 3600)
+    for user in users:
+        assert isinstance(await guess(bus, user.username, ELSEWHERE), InvalidCredentials)
+        await login(bus, user.username, client=ELSEWHERE)
+
+
+async def test_network_that_guesses_all_the_time_gets_one_answer_a_minute(
+    bus: Bus, tables: Tables
+) -> None:
+    """Proves R-AUTH-20: the wait for a network stays a minute while a client guesses after each wait."""
+    await guess(bus, "first", ELSEWHERE)
+    await tables.execute("UPDATE attempt SET failures = 56 WHERE key LIKE 'address:%'")
+    for number in range(60):
+        await check_required_wait(bus, f"name-{number}", 60, ELSEWHERE)
+        await age_failures(tables, 60)
+        assert isinstance(await guess(bus, f"name-{number}", ELSEWHERE), InvalidCredentials)
+    await check_required_wait(bus, "last", 60, ELSEWHERE)
+
+
 async def test_failures_elsewhere_do_not_lock_out_a_known_address(bus: Bus, tables: Tables) -> None:
     """Proves R-AUTH-20: failures elsewhere do not delay log-ins from an address at which the account has a session.
 

@@ -152,7 +152,8 @@ def test_readme_states_the_actual_log_in_waits() -> None:
         ACCOUNT_BACKOFF.longest,
         ADDRESS_BACKOFF.free,
         ADDRESS_BACKOFF.longest,
-    ) == (5, 300, 50, 60)
+        ADDRESS_BACKOFF.half_life,
+    ) == (5, 300, 50, 60, 3600)
     assert (NEW_NETWORK_WAIT_SECONDS, FORGET_SECONDS) == (15, 86400)
     text = " ".join(readme("auth").split())
     for sentence in (
@@ -161,6 +162,7 @@ def test_readme_states_the_actual_log_in_waits() -> None:
         "At a network without a failure of its own, such a wait is at most 15 s.",
         "The fiftieth failure for a network, over all accounts, causes a wait of 1 s,",
         "each further failure doubles the wait, up to a minute.",
+        "The network's count halves each hour.",
         "The failures are forgotten a day after the last one.",
     ):
         assert sentence in text

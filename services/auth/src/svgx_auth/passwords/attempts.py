@@ -20,11 +20,12 @@ class Backoff:
     """The wait after failures, in seconds.
 
     After fewer than `free` failures, there is no wait. Each further failure doubles the wait: 1, 2, 4 …, at most
-    `longest`.
+    `longest`. With a `half_life`, the number of earlier failures halves in this time, rounded up at the next failure.
     """
 
     free: int
     longest: float
+    half_life: float | None = None
 
 
 ACCOUNT_BACKOFF = Backoff(5, 300)
@@ -39,8 +40,13 @@ in 15 s, and the account's owner waits at most 15 s at a new address. Each failu
 for this network, up to `ACCOUNT_BACKOFF.longest`.
 """
 
-ADDRESS_BACKOFF = Backoff(50, 60)
-"""The wait for one network, over all accounts. It begins after more failures, because users may share a network."""
+ADDRESS_BACKOFF = Backoff(50, 60, half_life=3600)
+"""The wait for one network, over all accounts.
+
+The wait begins after more failures, because users may share a network. The count has a half-life, because a log-in of
+one user does not reset it, and the mistyped passwords of all users would add up. A client that guesses all the time
+gets one answer a minute.
+"""
 
 FORGET_SECONDS = 86400.0
 """Seconds from the last failure until the failures are forgotten."""
@@ -119,7 +125,12 @@ class Attempts:
         async with self._database.transaction() as session:
             for key, backoff in attempt.keys:
                 counted = await session.row(
-                    "count_attempt", key, backoff.free, backoff.longest, FORGET_SECONDS
+                    "count_attempt",
+                    key,
+                    backoff.free,
+                    backoff.longest,
+                    FORGET_SECONDS,
+                    backoff.half_life,
                 )
                 if counted is None:
                     await self._refuse_early(session, attempt)

@@ -309,12 +309,15 @@ FROM attempt
 WHERE key = $1 AND last_at > clock_timestamp() - make_interval(secs => $4) AND last_at <= clock_timestamp()
 
 -- name: count_attempt
--- Count a failure and return a row. When the attempt came too early, count nothing and return no row. The parameters
--- are those of attempt_wait.
+-- Count a failure and return a row. When the attempt came too early, count nothing and return no row. The first four
+-- parameters are those of attempt_wait. The number of earlier failures halves in $5 seconds, unless $5 is null.
 INSERT INTO attempt AS a (key, failures, last_at) VALUES ($1, 1, clock_timestamp())
 ON CONFLICT (key) DO UPDATE
 SET failures = CASE
-        WHEN a.last_at > clock_timestamp() - make_interval(secs => $4) THEN a.failures + 1 ELSE 1
+        WHEN a.last_at > clock_timestamp() - make_interval(secs => $4) THEN 1 + ceil(a.failures * coalesce(
+            power(0.5, greatest(extract(epoch FROM clock_timestamp() - a.last_at), 0)::float8 / $5::float8), 1
+        ))
+        ELSE 1
     END,
     last_at = clock_timestamp()
 WHERE a.last_at > clock_timestamp()

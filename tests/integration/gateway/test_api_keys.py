@@ -2,17 +2,27 @@
 
 import secrets
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
 from svgx_common.contract.api_keys import CHECK_API_KEY, CheckApiKeyRequest, CheckedApiKey
+from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import Unauthenticated, Unavailable
-from svgx_common.contract.policy import Role
+from svgx_common.contract.policy import CanvasRole, Role
+from svgx_common.contract.revocations import REVOKED, Revocation, RevocationList
+from svgx_common.contract.state import CANVAS_ACCESS, Access, CanvasRequest
+from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call
 from svgx_devstack import DevStack
 from svgx_gateway.identity import api_keys, token_cache
+from svgx_gateway.identity.revocations import ACCOUNT_CHANGED, REVOKED_COUNT
+from svgx_yjs.hocuspocus import AUTH, TOKEN
+from svgx_yjs.lib0 import Encoder
 from tests.admitted import most_admitted
 from tests.integration.gateway.running_gateway import answering, gateway
+from tests.integration.gateway.test_waiting_joins import CANVAS, connecting
+from tests.polling import pause
 
 LIMIT = 23
 """The limit in requests a minute, to which the test adds the length of its path.
@@ -22,13 +32,31 @@ No other test may use one of the sums as its limit, because tests with the same 
 
 VALID_KEY = "svgx_valid"
 
+HOCUSPOCUS_TOKEN = Encoder().text(CANVAS).uint(AUTH).uint(TOKEN).text(VALID_KEY).finish()
+"""The first message of a Hocuspocus client."""
+
 
 class Auth:
     """A stand-in for the auth service. It accepts the key `VALID_KEY` only, and records every key that it checks."""
 
-    def __init__(self) -> None:
+    def __init__(self, bus: Bus | None = None) -> None:
         self.checked_keys: list[str] = []
         self.unavailable = False
+        self.token_version = 0
+        self.before_answer: Callable[[], Awaitable[None]] | None = None
+        """A function that is called once, after the key was looked up and before it is answered."""
+        self._bus = bus
+
+    async def change_account(self) -> None:
+        """Change the account of the key, and wait until the gateway has received the announcement."""
+        assert self._bus is not None
+        self.token_version += 1
+        revocation = Revocation(
+            user_id="u", before_version=self.token_version, until=2**40, reason="account"
+        )
+        await self._bus.broadcast(REVOKED, RevocationList(items=[revocation]))
+        while not revoked_accounts():
+            await pause()
 
     async def check(self, request: CheckApiKeyRequest, _: Call) -> CheckedApiKey:
         self.checked_keys.append(request.key)
@@ -36,14 +64,34 @@ class Auth:
             raise Unavailable
         if request.key != VALID_KEY:
             raise Unauthenticated
-        return CheckedApiKey(
+        answer = CheckedApiKey(
             key_id="k",
             user_id="u",
             username="u",
             role=Role.VIEWER,
-            token_version=0,
+            token_version=self.token_version,
             expires_at=2**40,
         )
+        if self.before_answer is not None:
+            before_answer, self.before_answer = self.before_answer, None
+            await before_answer()
+        return answer
+
+
+def revoked_accounts() -> float:
+    """Return the number of entries in the gateway's list of revocations."""
+    (metric,) = REVOKED_COUNT.collect()
+    return metric.samples[0].value
+
+
+@pytest.fixture
+async def auth_bus(backing: DevStack) -> AsyncIterator[Bus]:
+    """Yield a connection of the auth service to NATS."""
+    bus = await Bus.connect(backing.nats_url("auth"), "auth", secrets.token_hex(4))
+    try:
+        yield bus
+    finally:
+        await bus.close()
 
 
 def header(key: str) -> dict[str, str]:
@@ -94,3 +142,48 @@ async def test_unknown_keys_do_not_replace_a_cached_valid_key(
         monkeypatch.setattr(api_keys, "FRESH_SECONDS", 0.0)
         assert (await http.get(page, headers=header(VALID_KEY))).status_code == 403
     assert auth.checked_keys[0] == auth.checked_keys[-1] == VALID_KEY
+
+
+async def test_key_is_checked_again_when_its_account_changes_during_the_check(
+    backing: DevStack, auth_bus: Bus
+) -> None:
+    """Proves R-AUTH-27: a key stays valid when its account changes between auth's look-up and the gateway's check."""
+    auth = Auth(auth_bus)
+    auth.before_answer = auth.change_account
+    async with answering(backing, CHECK_API_KEY, auth.check), gateway(backing) as http:
+        answer = await http.get("/security/rate-limits/config/", headers=header(VALID_KEY))
+    assert answer.status_code == 403  # the account is a viewer, and the page is for admins
+    assert auth.checked_keys == [VALID_KEY, VALID_KEY]
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "first_message"),
+    [
+        (f"/runtime/events/{CANVAS}", "", None),
+        ("/runtime/events", f"canvas_id={CANVAS}", None),
+        ("/runtime/hocuspocus", "", HOCUSPOCUS_TOKEN),
+    ],
+)
+async def test_socket_gets_1012_when_the_account_of_its_key_changes_during_the_join(
+    backing: DevStack, auth_bus: Bus, path: str, query: str, first_message: bytes | None
+) -> None:
+    """Proves R-AUTH-27: a client with a valid key is told to reconnect, also before it has joined its canvas."""
+    auth = Auth(auth_bus)
+
+    async def access(_: CanvasRequest, __: Call) -> Access:
+        if not auth.token_version:
+            await auth.change_account()
+        return Access(role=CanvasRole.VIEWER)
+
+    async with (
+        answering(backing, CANVAS_ACCESS, access),
+        answering(backing, CHECK_API_KEY, auth.check),
+        gateway(backing) as http,
+        connecting(http, f"Bearer {VALID_KEY}", path, query) as socket,
+    ):
+        if first_message is not None:
+            await socket.received.put({"type": "websocket.receive", "bytes": first_message})
+        while "close" not in socket.types():
+            await pause()
+    assert socket.sent[-1]["code"] == Close.RESTARTING
+    assert socket.sent[-1]["reason"] == ACCOUNT_CHANGED

@@ -43,15 +43,17 @@ class Socket:
 
 
 @asynccontextmanager
-async def connecting(http: httpx.AsyncClient, token: str) -> AsyncIterator[Socket]:
+async def connecting(
+    http: httpx.AsyncClient, token: str, path: str = f"/runtime/events/{CANVAS}", query: str = ""
+) -> AsyncIterator[Socket]:
     """Connect to the canvas. When the block ends, disconnect and wait until the gateway has closed the connection."""
     socket = Socket()
     scope = {
         "type": "websocket",
         "asgi": {"version": "3.0"},
         "scheme": "ws",
-        "path": f"/runtime/events/{CANVAS}",
-        "query_string": b"",
+        "path": path,
+        "query_string": query.encode(),
         "headers": [(b"authorization", token.encode())],
         "client": (f"{secrets.randbelow(250)}.1.1.1", 1),
         "server": ("gateway", 80),

@@ -21,7 +21,7 @@ from svgx_gateway.identity.credentials import (
     websocket_token,
 )
 from svgx_gateway.identity.identity import NEVER, Identity
-from svgx_gateway.identity.revocations import Revocations
+from svgx_gateway.identity.revocations import AccountChanged, Revocations
 from svgx_gateway.identity.share_links import ShareLink, ShareLinks
 from svgx_gateway.identity.token_keys import TokenKeys
 
@@ -90,16 +90,22 @@ class Authenticator:
         """
         if token.startswith(LINK_PREFIX):
             return _visitor(await self._find_link(token, connection))
-        if token.startswith(API_KEY_PREFIX):
-            identity = await self._api_keys.identity(token, partial(self._count_lookup, connection))
-        else:
-            identity = await self._keys.identify(token)
-        self.check_not_revoked(identity)
-        return identity
+        if not token.startswith(API_KEY_PREFIX):
+            return self._not_revoked(await self._keys.identify(token))
+        count_lookup = partial(self._count_lookup, connection)
+        try:
+            return self._not_revoked(await self._api_keys.identity(token, count_lookup))
+        except AccountChanged:
+            # The account changed while auth answered. Auth's next answer includes the change.
+            return self._not_revoked(await self._api_keys.identity(token, count_lookup))
 
     def check_not_revoked(self, identity: Identity) -> None:
-        """Raise `Unauthenticated` for a revoked token or key, and `Unavailable` while the revocations are unknown."""
+        """Raise the errors of `Revocations.check`."""
         self._revocations.check(identity.caller)
+
+    def _not_revoked(self, identity: Identity) -> Identity:
+        self.check_not_revoked(identity)
+        return identity
 
     async def _authenticate_socket(self, token: str, socket: HTTPConnection) -> Identity:
         identity = await self._authenticate(token, websocket_link(socket), socket)

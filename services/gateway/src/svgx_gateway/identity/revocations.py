@@ -44,6 +44,10 @@ REVOKED_COUNT = Gauge(
 )
 
 
+class AccountChanged(Unauthenticated):
+    """The account of an API key has changed since auth's answer about the key, which may still be valid."""
+
+
 class Revocations:
     """The revocations in one gateway's memory. Until auth has answered once, every token and API key is refused."""
 
@@ -98,13 +102,18 @@ class Revocations:
         return self.reason(caller) is not None
 
     def check(self, caller: Caller) -> None:
-        """Raise `Unauthenticated` for a revoked token or key, and `Unavailable` before the first answer of auth."""
+        """Raise `Unauthenticated` for a revoked token or key, and `Unavailable` before the first answer of auth.
+
+        For the reason `ACCOUNT_CHANGED`, the error is `AccountChanged`.
+        """
         if not self._copy.complete:
             raise Unavailable(
                 "it is not known yet which sessions have ended; try again",
                 retry_after=RETRY_SECONDS,
             )
         reason = self.reason(caller)
+        if reason == ACCOUNT_CHANGED:
+            raise AccountChanged(reason)
         if reason is not None:
             advice = "" if caller.by_key else "; refresh it, or log in"
             raise Unauthenticated(f"{reason}{advice}")

@@ -19,6 +19,7 @@ from svgx_gateway.http.tracing import handshake_of
 from svgx_gateway.identity.authenticator import Authenticator
 from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.identity.identity import Identity
+from svgx_gateway.identity.revocations import AccountChanged
 from svgx_gateway.memory.outgoing import Outgoing
 from svgx_gateway.observability import socket_spans
 from svgx_gateway.observability.notes import notes_of
@@ -230,9 +231,14 @@ async def run(connection: Connection, messages: Coroutine[Any, Any, Closing]) ->
 
 
 def closing_of(error: Exception) -> Closing:
-    """Return the close code and reason for an error of a client's message or join."""
+    """Return the close code and reason for an error of a client's message or join.
+
+    `AccountChanged` gives 1012, so that the client reconnects at once, and auth is asked about the API key again.
+    """
     if isinstance(error, Malformed):
         return Closing(Close.BAD_MESSAGE, f"malformed message: {error}")
+    if isinstance(error, AccountChanged):
+        return Closing(Close.RESTARTING, error.detail)
     if isinstance(error, SvgxError):
         return Closing(close_code(error), error.detail)
     return Closing(Close.INTERNAL, "internal error")

@@ -21,7 +21,7 @@ from svgx_common.contract.auth import (
     SessionInfo,
     Tokens,
 )
-from svgx_common.contract.errors import Invalid, NotFound, Unauthenticated
+from svgx_common.contract.errors import Internal, Invalid, NotFound, Unauthenticated
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Client
 from svgx_common.tokens import access_tokens as tokens
@@ -289,3 +289,20 @@ async def test_each_log_in_opens_its_own_session(bus: Bus) -> None:
     ):
         assert len(values) == 3
     assert LoginRequest.model_fields.keys() == {"username", "password"}
+
+
+async def test_log_in_without_a_signature_opens_no_session(
+    bus: Bus, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-AUTH-21: if no access token can be signed, a log-in opens no session and leaves no entry of a log-in."""
+    user = await create(bus)
+
+    def fail(*_: object) -> str:
+        raise ValueError("the key cannot sign")
+
+    monkeypatch.setattr(tokens, "sign", fail)
+    with pytest.raises(Internal):
+        await login(bus, user.username)
+    assert await tables.fetchval("SELECT count(*) FROM session WHERE account_id = $1", user.id) == 0
+    query = "SELECT count(*) FROM audit WHERE user_id = $1 AND event = 'log_in'"
+    assert await tables.fetchval(query, user.id) == 0

@@ -17,7 +17,7 @@ from svgx_auth.keys.key_file import MAX_BYTES, MAX_KEYS, KeyRing
 from svgx_auth.rotate_keys import KEEP_SECONDS, LEAD_SECONDS, generate, rotate
 from svgx_auth.settings import AuthSettings
 from svgx_common.settings import load
-from svgx_common.tokens.signing_keys import ASYMMETRIC
+from svgx_common.tokens.signing_keys import ASYMMETRIC, read_key
 
 NOW = 1_800_000_000
 
@@ -81,6 +81,17 @@ def test_published_key_has_no_private_part() -> None:
         assert {"kid", "alg", "use", "nbf", "kty"} <= set(public)
 
 
+def test_published_key_has_no_other_member_of_the_file(tmp_path: Path) -> None:
+    """Proves R-AUTH-26: `key_ops` is not published, because `sign` in it would forbid gateways to verify tokens."""
+    path = tmp_path / "keys.json"
+    key = generate("Ed25519", NOW)
+    others = {"key_ops": ["sign"], "ext": True, "note": "a note of the operator"}
+    path.write_text(json.dumps({"keys": [key.private() | others]}))
+    (entry,) = key_file.read(path).entries
+    assert entry.public() == key.public()
+    read_key(entry.public()).key.check_key_op("verify")
+
+
 def metadata(**changes: Any) -> dict[str, Any]:
     return {"kid": "one", "alg": "Ed25519", "use": "sig"} | changes
 
@@ -95,6 +106,7 @@ def broken_files() -> dict[str, Any]:
     secret = OctKey.generate_key(256).as_dict(private=True)
     public = OKPKey.generate_key("Ed25519").as_dict(private=False)
     good = okp | metadata()
+    other_public = {"x": public["x"]}
     return {
         "not JSON": "{",
         "a key set that continues beyond the largest size": json.dumps({"keys": [good]})
@@ -115,6 +127,9 @@ def broken_files() -> dict[str, Any]:
         "a symmetric key": {"keys": [secret | metadata(alg="HS256")]},
         "a public key": {"keys": [public | metadata()]},
         "malformed numbers": {"keys": [metadata(kty="OKP", crv="Ed25519", x="!", d="!")]},
+        "a key for verification only": {"keys": [good | {"key_ops": ["verify"]}]},
+        "a key for encryption": {"keys": [good | {"use": "enc"}]},
+        "the public part of another key": {"keys": [good | other_public]},
         "nbf that is no number": {"keys": [good | {"nbf": "soon"}]},
     }
 

@@ -142,7 +142,8 @@ class Sessions:
                 session_id=session_id,
                 **detail,
             )
-        return self._tokens(current, session_id, token, access_until)
+            # Sign before the commit, because a session without a token would be of no use.
+            return self._tokens(current, session_id, token, access_until)
 
     async def refresh(self, old: str, by: Origin) -> Tokens:
         """Exchange a refresh token for its successor and a new access token.

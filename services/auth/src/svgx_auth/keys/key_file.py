@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from joserfc import jwt
+from joserfc.errors import JoseError
+
 from svgx_common.tokens.signing_keys import TokenKey, read_key
 
 MAX_BYTES = 1024 * 1024
@@ -19,6 +22,12 @@ MAX_BYTES = 1024 * 1024
 
 MAX_KEYS = 32
 """Maximum number of keys in a file. A file with more keys is refused."""
+
+PUBLISHED_MEMBERS = frozenset({"kty", "kid", "alg", "use", "nbf", "crv", "x", "y", "n", "e"})
+"""The members of a key that are published.
+
+All other members of the file are left out. For example, `key_ops` with the value `sign` would forbid verification.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +39,8 @@ class KeyEntry:
 
     def public(self) -> dict[str, Any]:
         """Return the public JWK, which is published."""
-        return dict(self.key.key.as_dict(private=False))
+        jwk = self.key.key.as_dict(private=False)
+        return {name: value for name, value in jwk.items() if name in PUBLISHED_MEMBERS}
 
     def private(self) -> dict[str, Any]:
         """Return the private JWK, which is written to the file."""
@@ -101,4 +111,22 @@ def _entry(jwk: dict[str, Any]) -> KeyEntry:
     not_before = jwk.get("nbf", 0)
     if not isinstance(not_before, int) or isinstance(not_before, bool):
         raise ValueError(f"key {key.key_id}: `nbf` must be a whole number of seconds")
-    return KeyEntry(key, not_before)
+    entry = KeyEntry(key, not_before)
+    _check_signature(entry)
+    return entry
+
+
+def _check_signature(entry: KeyEntry) -> None:
+    """Raise `ValueError` unless the published part of a key verifies a signature of the key.
+
+    A key with `key_ops` or `use` for another purpose cannot sign. The public part of an Ed25519 key may belong to
+    another key.
+    """
+    algorithm = entry.key.algorithm
+    try:
+        token = jwt.encode({"alg": algorithm}, {}, entry.key.key, algorithms=[algorithm])
+        jwt.decode(token, read_key(entry.public()).key, algorithms=[algorithm])
+    except JoseError:
+        raise ValueError(
+            f"key {entry.key.key_id} cannot sign, or its public part does not fit its private part"
+        ) from None

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from joserfc.jwk import RSAKey
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from svgx_auth.oidc import provider as provider_module
 from svgx_auth.oidc.provider import Provider
@@ -139,6 +140,36 @@ async def test_provider_with_wrong_metadata_is_unavailable(
         await provider.authorization_url(state="s", nonce=NONCE, verifier="v" * 43)
 
 
+UNREADABLE_KEYS: dict[str, Any] = {
+    "an unknown curve": {"kty": "EC", "crv": "BP-256", "x": "AAAA", "y": "AAAA", "kid": "b"},
+    "an unknown kind of key": {"kty": "AKP", "pub": "AAAA", "kid": "b"},
+    "an unknown use": {"kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "b", "use": "tls"},
+    "an unknown operation": {"kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "b", "key_ops": ["x"]},
+    "a missing number": {"kty": "RSA", "e": "AQAB", "kid": "b"},
+    "a number that is no base64": {"kty": "RSA", "n": "!", "e": "AQAB", "kid": "b"},
+    "a kid that is no text": {"kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": 5},
+    "a kind that is no text": {"kty": ["RSA"], "kid": "b"},
+    "a text in place of a key": "key",
+    "null in place of a key": None,
+}
+
+
+@pytest.mark.parametrize("fault", UNREADABLE_KEYS)
+async def test_unreadable_key_of_a_provider_is_left_out(
+    fake: FakeProvider, provider: Provider, fault: str
+) -> None:
+    """Proves R-AUTH-35: users sign in while the provider publishes one more key that this service cannot read.
+
+    The log names the key.
+    """
+    unreadable = UNREADABLE_KEYS[fault]
+    fake.changes["/jwks"] = {"keys": [unreadable, fake.key.as_dict(private=False)]}
+    with capture_logs() as lines:
+        assert (await exchange(provider))["sub"] == "ada"
+    (line,) = [each for each in lines if "key of a sign-in provider" in each["event"]]
+    assert line["kid"] == (str(unreadable["kid"]) if isinstance(unreadable, dict) else "")
+
+
 TOO_DEEP = b"[" * 100_000
 
 WRONG_ANSWERS: dict[str, tuple[str, dict[str, Any] | bytes]] = {
@@ -155,6 +186,8 @@ WRONG_ANSWERS: dict[str, tuple[str, dict[str, Any] | bytes]] = {
     "userinfo that is no JSON": ("/userinfo", b"<html>"),
     "keys that are too deep": ("/jwks", TOO_DEEP),
     "keys that are no list": ("/jwks", {"keys": 5}),
+    "keys that are a text": ("/jwks", {"keys": "key"}),
+    "no readable key": ("/jwks", {"keys": [{"kty": "EC", "crv": "BP-256", "x": "AAAA"}]}),
     "metadata that is too deep": ("/.well-known/openid-configuration", TOO_DEEP),
     "a token endpoint with a line break": (
         "/.well-known/openid-configuration",

@@ -12,7 +12,7 @@ import structlog
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
+from joserfc.jwk import Key, KeySet, import_key
 
 from svgx_auth.oidc import id_token
 from svgx_auth.oidc.id_token import InvalidIdToken
@@ -50,6 +50,9 @@ KEY_REFETCH_SECONDS = 30.0
 
 They are fetched again because the provider may have signed the token with a new key.
 """
+
+MAX_LOGGED_CHARACTERS = 128
+"""Largest number of characters of a key's `kid` in a log line."""
 
 _EMAIL_CLAIMS = {"email", "email_verified"}
 _REQUIRED_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
@@ -271,10 +274,33 @@ class Provider:
                     check_url(str(metadata.get(name)))
                 if isinstance(userinfo := metadata.get("userinfo_endpoint"), str):
                     check_url(userinfo)
-                keys = KeySet.import_key_set(await self._fetch(metadata["jwks_uri"]))  # type: ignore[arg-type]
+                keys = self._read_keys(await self._fetch(metadata["jwks_uri"]))
         except (JoseError, ValueError, TypeError, KeyError, TimeoutError) as error:
             raise self._unavailable(error) from None
         return Discovery(metadata, keys, time.monotonic())
+
+    def _read_keys(self, jwk_set: dict[str, Any]) -> KeySet:
+        """Return the readable keys of a JWK Set. Raises `ValueError` without such a key, and `KeyError` or `TypeError`.
+
+        Other keys are left out, such as a key with a curve that this service does not know. The provider may publish
+        them for other clients (RFC 7517, section 5).
+        """
+        keys: list[Key] = []
+        for jwk in list(jwk_set["keys"]):
+            try:
+                keys.append(import_key(dict(jwk)))
+            except (JoseError, ValueError, TypeError, KeyError) as error:
+                log.warning(
+                    "a key of a sign-in provider cannot be read and is left out",
+                    provider=self.settings.name,
+                    kid=str(jwk.get("kid"))[:MAX_LOGGED_CHARACTERS]
+                    if isinstance(jwk, dict)
+                    else "",
+                    error=type(error).__name__,
+                )
+        if not keys:
+            raise ValueError("the provider has no readable key")
+        return KeySet(keys)
 
     async def _fetch(self, address: str, authorization: str | None = None) -> dict[str, Any]:
         """Fetch a JSON object. Raises `Unavailable`."""

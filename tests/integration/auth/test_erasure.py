@@ -48,6 +48,7 @@ from tests.integration.auth.test_administration import first_admin, update
 from tests.integration.common.example_operations import PartialResponder
 
 CLIENT = Client("192.0.2.77", "a desk of the user")
+CANVAS_OPERATION = {"operation": "svgx.state.canvas.transfer", "canvas_id": "a canvas"}
 
 
 class State:
@@ -132,7 +133,28 @@ async def user_with_rows(bus: Bus, tables: Tables) -> tuple[User, str]:
         CLIENT.address,
         json.dumps({"subject": f"subject-{user.username}"}),
     )
+    for detail in (
+        {"operation": "svgx.state.value.read", "key": f"letters-of-{user.username}"},
+        CANVAS_OPERATION,
+    ):
+        await tables.execute(
+            "INSERT INTO audit (event, actor_id, user_id, address, user_agent, detail)"
+            " VALUES ('admin_operation', 'an admin', $1, '192.0.2.1', '', $2)",
+            user.id,
+            json.dumps(detail),
+        )
     return renamed, key
+
+
+async def mark_relayed(tables: Tables) -> None:
+    """Mark all events as relayed. No state service takes them in these tests."""
+    await tables.execute("UPDATE event SET relayed_at = clock_timestamp()")
+
+
+async def events_with(tables: Tables, text: str) -> set[str]:
+    """Return the types of the events that contain a text anywhere."""
+    query = "SELECT DISTINCT type FROM event e WHERE strpos(e::text, $1) > 0"
+    return {row["type"] for row in await tables.fetch(query, text)}
 
 
 async def test_erased_account_leaves_only_a_pseudonym(
@@ -150,13 +172,16 @@ async def test_erased_account_leaves_only_a_pseudonym(
     assert await tables_with(tables, *personal) >= {
         *("account", "account_name", "session", "api_key", "identity", "audit", "home")
     }
+    await mark_relayed(tables)
     async with answering(backing, state):
         report = await erase(bus, user, by)
     # The row of the network names no account.
     await tables.execute("DELETE FROM attempt WHERE key = $1", f"address:{CLIENT.address}")
     assert await tables_with(tables, *personal) == set()
-    # The erasure's event contains the id, because its receivers need the id.
     assert await tables_with(tables, user.id) == {"account", "audit", "event"}
+    # The erasure's event contains the id, because its receivers need the id.
+    assert await events_with(tables, user.id) == {"user.erased"}
+    assert await events_with(tables, report.pseudonym) == {"user.created", "user.updated"}
     assert {(each.user_id, each.pseudonym) for each in state.requests} == {
         (user.id, report.pseudonym)
     }
@@ -165,6 +190,7 @@ async def test_erased_account_leaves_only_a_pseudonym(
     rows = report.touched["auth"]
     assert rows["account"] == rows["session"] == rows["api_key"] == rows["identity"] == 1
     assert rows["audit"] >= 4
+    assert rows["event"] == 2
     assert rows["attempt"] >= 1
     for name in (user.username, user.email):
         with pytest.raises(InvalidCredentials):
@@ -211,6 +237,11 @@ async def test_audit_log_keeps_the_events_of_an_erased_account(
     assert {each.address for each in after if each.actor_id == by.user_id} == {"192.0.2.1"}
     hidden = {AuditEvent.USER_RENAMED, AuditEvent.IDENTITY_LINKED}
     assert all(each.detail == {"erased": True} for each in after if each.event in hidden)
+    # The key of a stored value is a text of the user, and the id of a canvas is not.
+    assert [each.detail for each in after if each.event is AuditEvent.ADMIN_OPERATION] == [
+        CANVAS_OPERATION,
+        {"erased": True},
+    ]
 
 
 @pytest.mark.parametrize(
@@ -273,6 +304,39 @@ async def test_interrupted_erasure_is_completed_by_a_second_request(
         assert report.touched["state"] == {"journal": 4}
         assert await erase(bus, user, by) == report
     assert {each.pseudonym for each in state.requests} == {report.pseudonym}
+
+
+async def test_event_that_was_not_relayed_keeps_the_id_until_a_second_request(
+    backing: DevStack, bus: Bus, tables: Tables
+) -> None:
+    """Proves R-LIFE-12: receivers still get an earlier event with the id by which they know the account."""
+    user, by = await create(bus), await admin(bus)
+    async with answering(backing, State()):
+        report = await erase(bus, user, by)
+        assert await events_with(tables, user.id) == {"user.created", "user.erased"}
+        assert report.touched["auth"]["event"] == 0
+        await mark_relayed(tables)
+        report = await erase(bus, user, by)
+        assert await events_with(tables, user.id) == {"user.erased"}
+        assert report.touched["auth"]["event"] == 1
+
+
+async def test_erasure_without_time_counts_the_rows_of_auth(
+    backing: DevStack, bus: Bus, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-LIFE-13: auth begins no step when the time of the request is over, and a second request continues."""
+    user, _ = await user_with_rows(bus, tables)
+    by, state = await admin(bus), State()
+    async with answering(backing, state):
+        with monkeypatch.context() as patched:
+            patched.setattr("svgx_auth.handlers.user_erasure.MARGIN_SECONDS", 1000.0)
+            with pytest.raises(Unavailable) as refused:
+                await erase(bus, user, by)
+        assert "the auth service needs more time" in refused.value.detail
+        assert "auth.account 1" in refused.value.detail
+        assert state.requests == []
+        assert (await erase(bus, user, by)).touched["auth"]["audit"] >= 4
+    assert await tables_with(tables, user.username) == set()
 
 
 async def test_erased_account_gets_no_rows_of_names_at_a_start(

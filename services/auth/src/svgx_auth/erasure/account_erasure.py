@@ -1,7 +1,7 @@
 """Erase the personal data of an account.
 
 The account's names are replaced by a pseudonym, its rows in other tables are removed, and the personal fields of its
-audit entries are emptied.
+audit entries are emptied. The pseudonym also replaces its id in events that were relayed.
 
 The account's row stays for two reasons. Its token version keeps the account's tokens revoked until they expire. A
 repeated request finds the account by this row.
@@ -10,6 +10,7 @@ repeated request finds the account by this row.
 import json
 import re
 import secrets
+import time
 from collections import Counter
 
 from svgx_auth.accounts import Account
@@ -32,7 +33,7 @@ ERASED_DOMAIN = "@erased.invalid"
 """The e-mail address of an erased account is its pseudonym at this domain, which no mail server has (RFC 2606)."""
 
 STEP_ENTRIES = 2000
-"""Maximum number of audit entries that one transaction changes."""
+"""Maximum number of audit entries, and of events, that one transaction changes."""
 
 
 class AccountErasure:
@@ -73,10 +74,11 @@ class AccountErasure:
         await self._revocations.announce(revocations)
         return pseudonym
 
-    async def erase(self, user_id: str) -> dict[str, int]:
-        """Erase the personal data of an account, after `begin`.
+    async def erase(self, user_id: str, until: float) -> tuple[dict[str, int], bool]:
+        """Erase the personal data of an account, after `begin`. No step begins after the Unix time `until`, in seconds.
 
-        Return the number of changed rows by table, including those of earlier calls. Raises `NotFound`.
+        Return the number of changed rows by table, including those of earlier calls, and whether the erasure is
+        complete. Raises `NotFound`.
         """
         async with self._database.transaction() as session:
             changed_rows = _changed_rows(await _lock(session, user_id))
@@ -87,17 +89,26 @@ class AccountErasure:
             changed_rows.update(dict(removed))
             changed_rows["attempt"] += await self._attempts.erase(session, user_id)
             await session.run("note_account_erasure", user_id, json.dumps(changed_rows))
-        while True:
-            async with self._database.transaction() as session:
-                changed_rows = _changed_rows(await _lock(session, user_id))
-                # Without this setting, a trigger refuses the change of the audit log's entries.
-                await session.run("allow_erasure")
-                row = await session.row("erase_audit", user_id, STEP_ENTRIES)
-                assert row is not None
-                changed_rows["audit"] += row["rows"]
-                await session.run("note_account_erasure", user_id, json.dumps(changed_rows))
-            if row["rows"] < STEP_ENTRIES:
-                return dict(changed_rows)
+        is_complete = False
+        while not is_complete and time.time() < until:
+            changed_rows, is_complete = await self._erase_step(user_id)
+        return dict(changed_rows), is_complete
+
+    async def _erase_step(self, user_id: str) -> tuple[Counter[str], bool]:
+        """Erase the account from some audit entries and events. Return the changed rows, and whether none are left."""
+        async with self._database.transaction() as session:
+            account = await _lock(session, user_id)
+            changed_rows = _changed_rows(account)
+            # Without this setting, a trigger refuses the change of the audit log's entries.
+            await session.run("allow_erasure")
+            audit = await session.row("erase_audit", user_id, STEP_ENTRIES)
+            events = await session.row("erase_events", user_id, account["erased_as"], STEP_ENTRIES)
+            assert audit is not None
+            assert events is not None
+            changed_rows["audit"] += audit["rows"]
+            changed_rows["event"] += events["rows"]
+            await session.run("note_account_erasure", user_id, json.dumps(changed_rows))
+        return changed_rows, max(audit["rows"], events["rows"]) < STEP_ENTRIES
 
 
 async def _lock(session: Session, user_id: str) -> Row:

@@ -21,9 +21,9 @@ from svgx_common.messaging.repetition import TEMPORARY_ERRORS
 from svgx_common.messaging.responder import Call, Responder
 
 MARGIN_SECONDS = 2.0
-"""The handler stops asking the state service this number of seconds before the request's deadline.
+"""The handler begins no further step of the erasure this number of seconds before the request's deadline.
 
-If the state service has not finished, the handler then answers with `Unavailable`.
+If the erasure is not complete, the handler then answers with `Unavailable`.
 """
 
 
@@ -42,8 +42,8 @@ class UserErasureHandlers:
     async def erase_user(self, request: EraseUserRequest, call: Call) -> ErasedUser:
         """Erase a user, first in this service and then in the state service.
 
-        Raises `Unavailable`, with the number of rows changed so far, when the state service is not done in time. A
-        repeated request continues the erasure.
+        Raises `Unavailable`, with the number of rows changed so far, when a service is not done in time. A repeated
+        request continues the erasure.
         """
         refuse_api_key(call)
         if request.confirm != request.user_id:
@@ -52,12 +52,16 @@ class UserErasureHandlers:
             raise Forbidden("another admin must erase your account", field="user_id")
         await self._check_new_owner(request)
         pseudonym = await self._erasure.begin(request.user_id, Origin.of(call))
-        touched = {"auth": await self._erasure.erase(request.user_id), "state": dict[str, int]()}
+        until = call.deadline - MARGIN_SECONDS
+        rows, finished = await self._erasure.erase(request.user_id, until)
+        touched = {"auth": rows, "state": dict[str, int]()}
+        if not finished:
+            raise _incomplete("auth service needs more time", touched)
         author_request = EraseAuthorRequest(
             user_id=request.user_id, pseudonym=pseudonym, transfer_to=request.transfer_to
         )
         finished, reason = False, "needs more time"
-        while not finished and (remaining := call.deadline - MARGIN_SECONDS - time.time()) > 0:
+        while not finished and (remaining := until - time.time()) > 0:
             try:
                 answer = await self._bus.ask(
                     ERASE_AUTHOR, author_request, timeout=min(remaining, ERASE_AUTHOR.timeout)
@@ -67,11 +71,7 @@ class UserErasureHandlers:
                 break
             finished, touched["state"] = answer.finished, answer.touched
         if not finished:
-            raise Unavailable(
-                f"the state service {reason}; send the request again to complete the erasure. "
-                f"Changed rows so far: {_counts(touched)}",
-                retry_after=1.0,
-            )
+            raise _incomplete(f"state service {reason}", touched)
         return ErasedUser(user_id=request.user_id, pseudonym=pseudonym, touched=touched)
 
     async def _check_new_owner(self, request: EraseUserRequest) -> None:
@@ -97,6 +97,14 @@ class UserErasureHandlers:
                 "transfer_to: must be another active account that may own a canvas",
                 field="transfer_to",
             )
+
+
+def _incomplete(reason: str, touched: dict[str, dict[str, int]]) -> Unavailable:
+    return Unavailable(
+        f"the {reason}; send the request again to complete the erasure. "
+        f"Changed rows so far: {_counts(touched)}",
+        retry_after=1.0,
+    )
 
 
 def _counts(touched: dict[str, dict[str, int]]) -> str:

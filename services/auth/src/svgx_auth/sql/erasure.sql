@@ -46,25 +46,42 @@ SELECT set_config('svgx.erasing', 'on', true)
 
 -- name: erase_audit
 -- Empty the personal fields of at most $2 audit entries of the account $1. In an entry with another actor, the address
--- and the User-Agent belong to that actor and stay.
-WITH found AS (
-    SELECT id, coalesce(actor_id, user_id) = $1 AS own,
-        user_id = $1 AND event IN ('user_renamed', 'identity_linked', 'identity_refused') AS has_names
-    FROM audit
-    WHERE (actor_id = $1 OR user_id = $1)
-        AND (
-            coalesce(actor_id, user_id) = $1 AND (address <> '' OR user_agent <> '')
-            OR user_id = $1 AND event IN ('user_renamed', 'identity_linked', 'identity_refused')
-                AND detail <> '{"erased": true}'
-        )
+-- and the User-Agent belong to that actor and stay. The detail of some events has names of the user. The detail of an
+-- admin's operation may have the key of a stored value, which is a text of the user.
+WITH entry AS (
+    SELECT id, address, user_agent, detail, coalesce(actor_id, user_id) = $1 AS own,
+        user_id = $1 AND (
+            event IN ('user_renamed', 'identity_linked', 'identity_refused')
+            OR event = 'admin_operation' AND detail ? 'key'
+        ) AS has_texts
+    FROM audit WHERE actor_id = $1 OR user_id = $1
+), found AS (
+    SELECT id, own, has_texts FROM entry
+    WHERE own AND (address <> '' OR user_agent <> '') OR has_texts AND detail <> '{"erased": true}'
     LIMIT $2
 ), changed AS (
     UPDATE audit a
     SET address = CASE WHEN f.own THEN '' ELSE a.address END,
         user_agent = CASE WHEN f.own THEN '' ELSE a.user_agent END,
-        detail = CASE WHEN f.has_names THEN '{"erased": true}' ELSE a.detail END
+        detail = CASE WHEN f.has_texts THEN '{"erased": true}' ELSE a.detail END
     FROM found f WHERE a.id = f.id
     RETURNING 1
+)
+SELECT count(*) AS rows FROM changed
+
+-- name: erase_events
+-- Replace the id of the account $1 by the pseudonym $2 in at most $3 events that were relayed. Other events keep the id
+-- until then, because receivers know the account by it. The event `user.erased` always keeps the id, because receivers
+-- find the data that they erase by this id.
+WITH changed AS (
+    UPDATE event SET actor = CASE WHEN actor = $1 THEN $2 ELSE actor END,
+        entity_id = CASE WHEN entity_id = $1 THEN $2 ELSE entity_id END,
+        data = replace(data::text, to_jsonb($1::text)::text, to_jsonb($2::text)::text)::jsonb
+    WHERE id IN (
+        SELECT id FROM event
+        WHERE type <> 'user.erased' AND relayed_at IS NOT NULL AND (actor = $1 OR entity_id = $1)
+        LIMIT $3
+    ) RETURNING 1
 )
 SELECT count(*) AS rows FROM changed
 

@@ -9,6 +9,7 @@ import unicodedata
 from precis_i18n import get_profile
 from precis_i18n.profile import Profile
 
+from svgx_common.contract.auth import MAX_NAME_LENGTH
 from svgx_common.contract.errors import Invalid
 
 _STORED_PROFILE = get_profile("UsernameCasePreserved")
@@ -41,7 +42,7 @@ def username(text: str, field: str = "username") -> str:
 
     Raises `Invalid`, naming `field`.
     """
-    return _new_name(text, field)
+    return _check_length(_new_name(text, field), field)
 
 
 def email(text: str, field: str = "email") -> str:
@@ -54,7 +55,7 @@ def email(text: str, field: str = "email") -> str:
         raise Invalid(f"{field}: must have one @ between a name and a domain", field=field)
     # Check each label by itself, because the rule about writing directions applies to single labels (RFC 5893).
     labels = (_new_name(label, field) for label in domain.split("."))
-    return f"{_new_name(local, field)}@{'.'.join(labels)}"
+    return _check_length(f"{_new_name(local, field)}@{'.'.join(labels)}", field)
 
 
 def name_key(text: str) -> str:
@@ -85,6 +86,17 @@ def password(text: str) -> str:
     except UnicodeEncodeError:
         spaced = "".join(" " if unicodedata.category(each) == "Zs" else each for each in text)
         return unicodedata.normalize("NFC", spaced)
+
+
+def _check_length(name: str, field: str) -> str:
+    """Return the stored form of a name. Raises `Invalid` if it is too long, because NFC lengthens some letters."""
+    if len(name) > MAX_NAME_LENGTH:
+        raise Invalid(
+            f"{field}: has more than {MAX_NAME_LENGTH} characters in its stored form (NFC)",
+            field=field,
+            limit=MAX_NAME_LENGTH,
+        )
+    return name
 
 
 def _new_name(text: str, field: str) -> str:

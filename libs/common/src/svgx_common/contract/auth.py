@@ -26,15 +26,20 @@ from svgx_common.contract.operation import (
 )
 from svgx_common.contract.policy import RateClass, Role, Scope
 
+MAX_NAME_LENGTH = 254
+"""Largest number of characters of a username or an e-mail address, as it is sent and as it is stored."""
+
 Username = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=254, pattern=r"^[^\s\x00-\x1f\x7f-\x9f]+$"),
+    StringConstraints(
+        min_length=1, max_length=MAX_NAME_LENGTH, pattern=r"^[^\s\x00-\x1f\x7f-\x9f]+$"
+    ),
     Field(examples=["ada"]),
 ]
 Email = Annotated[
     str,
     StringConstraints(
-        max_length=254, pattern=r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+$"
+        max_length=MAX_NAME_LENGTH, pattern=r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+$"
     ),
     Field(examples=["ada@example.org"]),
 ]
@@ -72,7 +77,7 @@ class LoginRequest(RequestModel):
 
     username: Annotated[
         str,
-        StringConstraints(min_length=1, max_length=254, pattern=r"^[^\x00]+$"),
+        StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH, pattern=r"^[^\x00]+$"),
         Field(examples=["ada"]),
     ]
     password: Password
@@ -146,7 +151,9 @@ class ListUsersRequest(RequestModel):
     """
 
     search: (
-        Annotated[str, StringConstraints(min_length=1, max_length=254, pattern=r"^[^\x00]+$")]
+        Annotated[
+            str, StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH, pattern=r"^[^\x00]+$")
+        ]
         | None
     ) = None
     deleted: bool = False

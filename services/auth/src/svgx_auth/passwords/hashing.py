@@ -49,7 +49,10 @@ class Passwords:
         return await self._run(check_and_hash)
 
     async def verify(self, password: str, stored: str | None) -> bool:
-        """Return whether `stored` is this password's hash. When `stored` is None, the check takes the same time."""
+        """Return whether `stored` is this password's hash.
+
+        When `stored` is None, the check takes the same time as for a hash of the current parameters.
+        """
         matches = await self._run(
             lambda: self._verify(password, stored or self._dummy_hash.result())
         )

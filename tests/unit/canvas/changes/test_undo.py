@@ -79,6 +79,40 @@ def test_undone_edit_leaves_the_canvas_as_before(operations: list[Operation]) ->
     assert author.skipped == []
 
 
+@pytest.mark.parametrize(
+    ("orders", "operations"),
+    [
+        # The moved element gets its earlier index again, because its siblings get new ones.
+        (["a0", "a0", "a1"], [{"op": "move", "id": "e2", "after": "e0"}]),
+        (["", "a0"], [{"op": "move", "id": "e1", "before": "e0"}]),
+        (["a000", "a000", "a1"], [{"op": "move", "id": "e2", "after": "e0"}]),
+        (
+            ["a0", "a0", "a1"],
+            [
+                {"op": "delete", "id": "e2"},
+                {"op": "create", "id": "e2", "tag": "rect", "after": "e0"},
+            ],
+        ),
+    ],
+)
+def test_undo_of_a_move_among_renumbered_siblings_moves_the_element_back(
+    orders: list[str], operations: list[Operation]
+) -> None:
+    """The undo and its redo move the element, whichever index it gets. Proves R-UNDO-1 and R-UNDO-2."""
+    fields = {"tag": "rect", "parent": "", "attrs": {}}
+    siblings = {f"e{number}": {**fields, "order": order} for number, order in enumerate(orders)}
+    author = Author(document(siblings))
+    before = author.canvas
+    author.change(*operations)
+    after = author.canvas
+    assert [each.id for each in after.children] != [each.id for each in before.children]
+    redo = author.undo()
+    assert (author.canvas, author.skipped) == (before, [])
+    author.steps.append(redo)
+    author.undo()
+    assert (author.canvas, author.skipped) == (after, [])
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_random_edits_are_undone_and_redone_one_by_one(seed: int) -> None:
     """Each undo restores the canvas from before its edit, and each redo that from after it. Proves R-UNDO-1."""

@@ -76,6 +76,13 @@ class CanvasEditor:
         self._writer.set_place(element)
         self._write_orders(siblings)
 
+    def record_move(self, element: Element) -> None:
+        """Record that an element changes its place among siblings that get new fractional indexes.
+
+        `move` does not record an element that already is at the place.
+        """
+        self._recorder.note_move(element)
+
     def set_order(self, element: Element, order: str) -> None:
         """Give an element a new fractional index that keeps its place among the siblings."""
         earlier = element.order

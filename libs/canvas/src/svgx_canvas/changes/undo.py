@@ -219,6 +219,8 @@ class _Undoing:
             or any(each is element for each in self._tree.with_ancestors(parent))
         ):
             return False
+        # The element may have its earlier index already. Its move is redone all the same.
+        self._editor.record_move(element)
         self._editor.move(element, parent, self._place_among(parent, step.id, order))
         return True
 

@@ -15,7 +15,10 @@ class Values:
 
     tag: str
     place: tuple[str, str] | None = None
-    """The id of the parent, and the fractional index. None if the edit did not move the element."""
+    """The id of the parent, and the fractional index. None if the edit did not move the element.
+
+    A move can give an element its earlier place, if it gives the siblings new fractional indexes.
+    """
     attrs: dict[str, str | None] = field(default_factory=dict)
     """The attributes. None stands for an attribute that the element does not have."""
     text: str | None = None
@@ -71,20 +74,35 @@ class StepRecorder:
         self._renumbered.add(element.id)
 
     def step(self, tree: EditableTree) -> UndoStep:
-        """Return the step that undoes the changes. `tree` has the elements after them."""
-        steps = (
-            _difference(identifier, before, tree.find(identifier))
-            for identifier, before in self._before.items()
-        )
-        return [
-            replace(step, renumbered=True) if self._is_renumbered(step) else step
-            for step in steps
-            if step is not None
-        ]
+        """Return the step that undoes the changes. `tree` has the elements after them.
 
-    def _is_renumbered(self, step: ElementStep) -> bool:
-        has_place = step.before is not None and step.before.place is not None
-        return has_place and step.id in self._renumbered and step.id not in self._moved
+        An element that has moved among renumbered siblings can have its earlier fractional index again. It has moved
+        all the same, so the step has its place.
+        """
+        parents = self._parents_of_renumbered(tree)
+        steps: UndoStep = []
+        for identifier, before in self._before.items():
+            element = tree.find(identifier)
+            has_moved = identifier in self._moved
+            keeps_place = has_moved and element is not None and element.parent in parents
+            step = _difference(identifier, before, element, keeps_place=keeps_place)
+            if step is None:
+                continue
+            has_place = step.before is not None and step.before.place is not None
+            is_renumbered = has_place and identifier in self._renumbered and not has_moved
+            steps.append(replace(step, renumbered=True) if is_renumbered else step)
+        return steps
+
+    def _parents_of_renumbered(self, tree: EditableTree) -> set[str]:
+        """Return the ids of the parents of those elements that only have a new fractional index."""
+        parents = set()
+        for identifier in self._renumbered - self._moved:
+            element, before = tree.find(identifier), self._before[identifier]
+            if element is not None and before is not None:
+                place = (element.parent, element.order)
+                if place != before.place:
+                    parents.add(element.parent)
+        return parents
 
 
 def encode_step(step: UndoStep) -> bytes:
@@ -104,9 +122,12 @@ def decode_step(content: bytes) -> UndoStep:
 
 
 def _difference(
-    identifier: str, before: Values | None, element: Element | None
+    identifier: str, before: Values | None, element: Element | None, *, keeps_place: bool
 ) -> ElementStep | None:
-    """Return the change of one element, or None if its values are the same before the edit and after it."""
+    """Return the change of one element, or None if its values are the same before the edit and after it.
+
+    With `keeps_place`, the change has the element's place, even if it is the same.
+    """
     if element is None:
         return None if before is None else ElementStep(identifier, before, None)
     after = _all_values(element)
@@ -118,13 +139,13 @@ def _difference(
         if before.attrs.get(name) != after.attrs.get(name)
     ]
     old, new = Values(before.tag), Values(after.tag)
-    if before.place != after.place:
+    if keeps_place or before.place != after.place:
         old.place, new.place = before.place, after.place
     if before.text != after.text:
         old.text, new.text = before.text, after.text
     old.attrs = {name: before.attrs.get(name) for name in names}
     new.attrs = {name: after.attrs.get(name) for name in names}
-    return None if old == new else ElementStep(identifier, old, new)
+    return ElementStep(identifier, old, new) if keeps_place or old != new else None
 
 
 def _all_values(element: Element) -> Values:

@@ -1,16 +1,19 @@
 """The operations for changed elements pass the SVG policy, and name the elements that appear with them."""
 
 import json
+from typing import Any
 
 import pytest
 from pycrdt import Map
 
+from svgx_canvas.document.element_tree import read_element
 from svgx_canvas.import_export import export_json, import_svg
 from svgx_canvas.observation import element_operations, observed_elements
 from svgx_canvas.observation.changed_elements import MAX_CHANGED
 from svgx_canvas.observation.element_operations import MAX_CHARACTERS
 from svgx_canvas.observation.known_elements import KnownElements
 from svgx_canvas.observation.observed_elements import EVERYTHING
+from svgx_canvas.tree import Element
 from tests.unit.canvas.observation.observed_document import (
     ObservedDocument,
     delete,
@@ -100,6 +103,31 @@ def test_long_description_counts_as_everything(name: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(module, name, 0)
     document.elements["a"] = element()
     assert document.send() == EVERYTHING
+
+
+def test_description_that_takes_long_to_read_an_element_reads_no_further_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The elements that it has not read are known to later descriptions. Proves R-JSON-7."""
+    document = ObservedDocument({f"e{number}": element("title") for number in range(50)})
+    read: list[str] = []
+
+    def read_slowly(elements: Map[Any], identifier: str) -> Element | None:
+        read.append(identifier)
+        return read_element(elements, identifier)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(element_operations, "read_element", read_slowly)
+        patch.setattr(element_operations, "MAX_SECONDS", 0)
+        for number in range(50):
+            document.elements[f"e{number}"]["tag"] = "g"
+        assert document.send() == EVERYTHING
+    assert len(read) == 1
+    while document.server.has_changed_elements:
+        assert document.send() in (None, EVERYTHING)
+    for parent in ("e0", "e49"):
+        document.elements["child"] = element("rect", parent)
+        assert document.operations() == [put("child", "rect", parent)]
 
 
 def test_operations_are_those_of_the_export() -> None:
@@ -215,6 +243,19 @@ def test_many_elements_are_read_in_several_calls(monkeypatch: pytest.MonkeyPatch
     assert len(answers) > 3
     document.elements["e0000"]["attrs"]["x"] = "2"
     assert document.operations() == [put("e0000", x="2")]
+
+
+def test_plain_elements_are_read_with_a_check_of_the_time_after_each() -> None:
+    """A plain object is read with all its attributes, which can take milliseconds. Proves R-JSON-7."""
+    document = ObservedDocument()
+    for number in range(10):
+        document.elements[f"e{number}"] = {"tag": "g"}
+    known = KnownElements(document.client)
+    calls = 0
+    while not known.is_complete:
+        known.read_on(0.0)
+        calls += 1
+    assert calls > 10
 
 
 def test_known_elements_are_those_of_each_way_of_writing() -> None:

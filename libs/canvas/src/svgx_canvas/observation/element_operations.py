@@ -44,7 +44,11 @@ def describe(doc: Doc[Any], changed: ChangedElements, known: KnownElements) -> l
     """
     description = _Description(doc, known)
     with doc.transaction():
-        elements = description.read(changed.ids)
+        try:
+            elements = description.read(changed.ids)
+        except TooMuch:
+            known.restart()  # it lacks the places of the changed elements
+            raise
         sheets = [each for each in changed.ids if known.is_sheet(each)]
         appeared = known.update(elements)
         if sheets:
@@ -73,7 +77,11 @@ class _Description:
         """Return the stored elements with these ids. None stands for an element that does not exist."""
         with PYCRDT_FAULTS:
             elements = self._doc.get(ELEMENTS, type=Map)
-            return {identifier: read_element(elements, identifier) for identifier in ids}
+            read: dict[str, Element | None] = {}
+            for identifier in ids:
+                read[identifier] = read_element(elements, identifier)
+                self._check_time()
+            return read
 
     def root(self) -> Operation:
         """Return the operation for the root element."""
@@ -83,8 +91,7 @@ class _Description:
 
     def operation(self, identifier: str, element: Element | None) -> Operation:
         """Return the operation for an element."""
-        if time.thread_time() - self._started > MAX_SECONDS:
-            raise TooMuch
+        self._check_time()
         if element is None:
             return _delete(identifier)
         around = self._known.surroundings(element.parent)
@@ -106,6 +113,10 @@ class _Description:
         if around.parent == TEXT or refusal_reason(element.tag, around.parent, element.attrs):
             return _delete(identifier)
         return {**common, "attrs": self._clean(element.tag, element.attrs)}
+
+    def _check_time(self) -> None:
+        if time.thread_time() - self._started > MAX_SECONDS:
+            raise TooMuch
 
     def _clean(self, tag: str, attrs: Mapping[str, str]) -> dict[str, str]:
         """Return the cleaned attributes of an element."""

@@ -8,7 +8,6 @@ elements in it have to be described too, although they have not changed.
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from itertools import islice
 from typing import Any, NamedTuple
 
 from pycrdt import Doc, Map, Transaction
@@ -20,7 +19,11 @@ from svgx_canvas.limits import DEFAULT_LIMITS
 from svgx_canvas.tree import ROOT, TEXT, Element
 
 _IDS_PER_READING_OF_TIME = 64
-"""Elements that are read between two readings of the processor time. Reading an element takes 3 to 4 µs."""
+"""Elements that are read between two readings of the processor time.
+
+Reading an element that is a Y.Map of strings takes 3 to 4 µs, and reading the time takes 1 µs. Any other element can
+take milliseconds, so the time is read after each.
+"""
 
 
 class Place(NamedTuple):
@@ -70,11 +73,19 @@ class KnownElements:
             elements = self._doc.get(ELEMENTS, type=Map)
             if self._unread is None:
                 self._unread = iter(list(elements.keys()))
-            while ids := list(islice(self._unread, _IDS_PER_READING_OF_TIME)):
-                for identifier in ids:
-                    self._set(identifier, _read_place(elements, identifier, transaction))
-                if time.thread_time() - started >= seconds:
-                    return
+            unmeasured = 0
+            for identifier in self._unread:
+                unmeasured += 1
+                place = _place_in_map(elements, identifier, transaction)
+                if place is None:
+                    element = read_element(elements, identifier)
+                    place = Place(element.tag, element.parent) if element is not None else None
+                    unmeasured = _IDS_PER_READING_OF_TIME
+                self._set(identifier, place)
+                if unmeasured >= _IDS_PER_READING_OF_TIME:
+                    unmeasured = 0
+                    if time.thread_time() - started >= seconds:
+                        return
         self._unread = None
         self.is_complete = True
 
@@ -157,10 +168,10 @@ class KnownElements:
             self._children[place.parent] += 1
 
 
-def _read_place(elements: Map[Any], identifier: str, transaction: Transaction) -> Place | None:
-    """Return the place of an element, or None if there is no such element.
+def _place_in_map(elements: Map[Any], identifier: str, transaction: Transaction) -> Place | None:
+    """Return the place of an element that is a Y.Map of strings, as most elements are. Return None for any other one.
 
-    Most elements are a Y.Map of strings. They are read with pycrdt's inner methods, which take a tenth of the time.
+    The element is read with pycrdt's inner methods, which take a tenth of the time.
     """
     inner = transaction._txn  # noqa: SLF001
     if not elements.integrated.has(inner, identifier):
@@ -174,5 +185,4 @@ def _read_place(elements: Map[Any], identifier: str, transaction: Transaction) -
                 return Place(tag, parent)
     except (AttributeError, TypeError):
         pass  # not a Y.Map
-    element = read_element(elements, identifier)
-    return Place(element.tag, element.parent) if element is not None else None
+    return None

@@ -161,6 +161,20 @@ def test_canvas_that_is_beyond_a_limit_accepts_changes() -> None:
         assert change_elements(CANVAS, json.dumps([operation]).encode(), limits).update
 
 
+@pytest.mark.parametrize("attrs", [{"x": None}, {"x": "5"}, {"x": None, "y": None}])
+def test_element_with_too_many_attributes_accepts_a_change_that_adds_none(
+    attrs: dict[str, str | None],
+) -> None:
+    """Yjs clients can bring an element beyond the limit. Proves R-ELEMENT-2."""
+    values = dict.fromkeys(("x", "y", "width", "height"), "1")
+    state = document({"wall": {"tag": "rect", "order": "a0", "attrs": values}})
+    limits = Limits(attributes=2)
+    assert change_elements(state, json.dumps([update("wall", attrs=attrs)]).encode(), limits).update
+    with pytest.raises(SvgRefused) as refused:
+        change_elements(state, json.dumps([update("wall", attrs={"fill": "red"})]).encode(), limits)
+    assert (refused.value.field, refused.value.limit) == ("operations[0].attrs", 2)
+
+
 def test_canvas_that_is_beyond_two_limits_accepts_a_change_that_corrects_one() -> None:
     """Proves R-ELEMENT-2."""
     group = {"tag": "g", "attrs": {"opacity": "0.5"}, "order": "a"}

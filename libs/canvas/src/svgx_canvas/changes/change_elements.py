@@ -128,11 +128,13 @@ class _Editing:
         values = {name: value for name, value in attrs.items() if value is not None}
         removed = {name for name, value in attrs.items() if value is None}
         cleaned = self._policy.clean_attributes(element, values, field)
+        number_before = len(element.attrs)
         self._editor.set_attributes(element, {**dict.fromkeys(removed), **cleaned})
         if element is not self._tree.root:
             parent = self._tree.parent_of(element)
             self._policy.check_place(element, self._tree.with_ancestors(parent), field)
-        self._policy.check_number_of_attributes(element, field)
+        if len(element.attrs) > number_before:
+            self._policy.check_number_of_attributes(element, field)
 
     def _move(self, change: Move, field: str) -> None:
         element = self._find(change.id, f"{field}.id")

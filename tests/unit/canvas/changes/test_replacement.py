@@ -217,6 +217,22 @@ def test_replacement_writes_no_xml_types() -> None:
     assert set(restored.get("elements", type=Map).keys()) == {"a", "b", "y"}
 
 
+def test_replacement_removes_a_newer_value_where_the_wanted_state_has_an_xml_type() -> None:
+    """An XML type that is there already stays. Proves R-HIST-1."""
+    doc = drawing()
+    elements: Map[Any] = doc.get("elements", type=Map)
+    elements["x"] = XmlFragment([XmlElement("p")])
+    elements["y"] = XmlFragment()
+    elements["a"]["attrs"]["x"] = XmlFragment()
+    wanted = doc.get_update()
+    elements["x"] = "new"
+    elements["a"]["attrs"]["x"] = "7"
+    doc.apply_update(replacement(doc.get_update(), wanted))
+    assert set(elements.keys()) == {"a", "b", "y"}
+    assert "x" not in elements["a"]["attrs"]
+    assert replacement(doc.get_update(), wanted) == EMPTY_UPDATE
+
+
 def test_replacement_accepts_values_nested_as_deep_as_edits_may_be() -> None:
     """A deeply nested document does not crash a worker. Proves R-HIST-1."""
     doc: Document = Doc()

@@ -85,6 +85,9 @@ def _change_map(current: _Content, wanted: _Content, *, is_root: bool = False) -
             yield empty, value  # type: ignore[misc]  # `value` is a shared type
         elif _is_plain(value):
             current[key] = writable(value)
+        elif key in old and _is_writable(current[key]):
+            # No reader of a canvas reads the wanted value, so none may read a newer one in its place.
+            del current[key]
 
 
 def _change_array(current: Array[object], wanted: Array[object]) -> Iterable[_Pair]:
@@ -185,6 +188,11 @@ def _is_plain(value: object) -> bool:
     return value is None or isinstance(
         value, bool | int | float | str | bytes | bytearray | list | dict
     )
+
+
+def _is_writable(value: object) -> bool:
+    """Return whether a replacement can write a value: it is neither an XML type nor a sub-document."""
+    return _is_plain(value) or isinstance(value, Map | Array | Text)
 
 
 def writable(value: object) -> object:

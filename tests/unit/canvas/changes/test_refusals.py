@@ -111,6 +111,18 @@ def test_operation_that_cannot_be_carried_out_is_refused_with_its_field(
     assert refused.value.detail
 
 
+def test_unknown_id_names_the_element_with_this_svg_id() -> None:
+    """The refusal helps a caller that takes the attribute `id` of an imported file for the element's id.
+
+    Proves R-ELEMENT-1.
+    """
+    operations = [update("wall", attrs={"id": "roof"}), update("roof", attrs={"x": "1"})]
+    with pytest.raises(SvgRefused) as refused:
+        change_elements(CANVAS, json.dumps(operations).encode(), LIMITS)
+    detail = "there is no element 'roof'; the element with the SVG id 'roof' is 'wall'"
+    assert refused.value.detail == f"operations[1].id: {detail}"
+
+
 BEYOND_LIMITS: list[tuple[list[dict[str, Any]], str, int | None]] = [
     # operations, part of the detail, limit
     ([create() for _ in range(12)], "elements", 12),

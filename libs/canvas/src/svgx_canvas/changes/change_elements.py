@@ -152,7 +152,8 @@ class _Editing:
     def _find(self, identifier: str, field: str) -> Element:
         element = self._tree.find(identifier)
         if element is None:
-            raise unknown(field, identifier)
+            other = self._tree.find_by_svg_id(identifier)
+            raise unknown(field, identifier, other.id if other is not None else None)
         return element
 
     def _parent(self, place: Place, default: Element, field: str) -> Element:

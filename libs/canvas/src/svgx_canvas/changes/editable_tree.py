@@ -25,6 +25,10 @@ class EditableTree:
         """Return the element with this id, or None. The id of the root is ""."""
         return self._by_id.get(identifier)
 
+    def find_by_svg_id(self, svg_id: str) -> Element | None:
+        """Return an element with this attribute `id`, or None. The time grows with the number of elements."""
+        return next((each for each in self._by_id.values() if each.attrs.get("id") == svg_id), None)
+
     def parent_of(self, element: Element) -> Element:
         """Return the parent of an element that is not the root."""
         return self._by_id[element.parent]

@@ -3,9 +3,12 @@
 from svgx_canvas.limits import SvgRefused
 
 
-def unknown(field: str, identifier: str) -> SvgRefused:
-    """Return the refusal of an id that no element has."""
-    return SvgRefused("unknown", field, detail=f"{field}: there is no element {identifier!r}")
+def unknown(field: str, identifier: str, with_svg_id: str | None) -> SvgRefused:
+    """Return the refusal of an id that no element has. `with_svg_id` is the element with this SVG id."""
+    detail = f"{field}: there is no element {identifier!r}"
+    if with_svg_id is not None:
+        detail += f"; the element with the SVG id {identifier!r} is {with_svg_id!r}"
+    return SvgRefused("unknown", field, detail=detail)
 
 
 def conflict(field: str, detail: str) -> SvgRefused:

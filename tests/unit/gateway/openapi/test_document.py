@@ -65,6 +65,23 @@ def test_body_has_the_description_of_its_request() -> None:
 
 @pytest.mark.parametrize(
     ("operation_id", "model"),
+    [
+        ("state.export", "ExportRequest"),
+        ("collab.import", "ImportSvgRequest"),
+        ("gateway.replica.drain", "DrainReplicaRequest"),
+        ("state.value.delete", "DeleteValueRequest"),
+    ],
+)
+def test_operation_without_a_json_body_has_the_description_of_its_request(
+    operation_id: str, model: str
+) -> None:
+    """The docs page shows this text next to the parameters. Proves R-CONTRACT-4."""
+    description = DOCUMENT["components"]["schemas"][model]["description"]
+    assert described()[operation_id][2]["description"] == description
+
+
+@pytest.mark.parametrize(
+    ("operation_id", "model"),
     [("state.export", "CanvasContent"), ("state.value.canvas", "CanvasValue")],
 )
 def test_json_export_is_described_with_a_valid_example(operation_id: str, model: str) -> None:

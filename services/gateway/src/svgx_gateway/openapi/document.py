@@ -77,17 +77,20 @@ def document(version: str, *, with_metrics: bool = True) -> dict[str, Any]:
 def _operation(
     operation: Operation[Any, Any], http: Http, schemas: dict[str, Any], responses: Responses
 ) -> dict[str, Any]:
+    schema = schemas[operation.request.__name__]
     entry: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
         "tags": [operation.service],
-        "parameters": _parameters(operation, http, schemas[operation.request.__name__]),
+        "parameters": _parameters(operation, http, schema),
         "responses": responses.of(operation, http),
         "security": _security(operation),
     }
-    body = _body(operation, http, schemas[operation.request.__name__])
+    body = _body(operation, http, schema)
     if body is not None:
         entry["requestBody"] = body
+    if "description" in schema and (body is None or "application/json" not in body["content"]):
+        entry["description"] = schema["description"]
     return entry
 
 

@@ -63,16 +63,25 @@ async def test_json_export_lists_the_elements(client: Client) -> None:
         ({}, (200, 100)),
         ({"width": 50}, (50, 25)),
         ({"height": 50}, (100, 50)),
+        ({"width": 50, "height": 50}, (50, 25)),
         ({"scale": 2}, (400, 200)),
     ],
 )
 async def test_png_export_has_the_requested_size(
     client: Client, query: dict[str, int | float | str], expected: tuple[int, int]
 ) -> None:
-    """A PNG export has the requested size. A request for one side keeps the proportions. Proves R-STATE-17."""
+    """A PNG export has the requested size, and always keeps the proportions. Proves R-STATE-17."""
     export = await client.export(await create_with_content(client), format="png", **query)
     assert (export.media_type, export.filename) == ("image/png", "Drawing 1.png")
     assert size(export.content) == expected
+
+
+@pytest.mark.parametrize("side", ["width", "height"])
+async def test_scale_together_with_a_side_is_refused(client: Client, side: str) -> None:
+    """The refusal names the scale, which would otherwise have no effect. Proves R-STATE-17."""
+    with pytest.raises(Invalid) as refused:
+        await client.export(await client.create(), format="png", scale=2, **{side: 50})
+    assert refused.value.field == "scale"
 
 
 async def test_too_small_scale_is_refused_with_its_limit(client: Client) -> None:

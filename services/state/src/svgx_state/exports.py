@@ -67,13 +67,16 @@ class Exports:
         Raises:
 
         - `NotFound` for an unknown canvas or version, and `Forbidden` for a visitor that asks for the past.
-        - `Invalid` for a time outside the canvas's known past, and for a time together with a version.
+        - `Invalid` for a time outside the canvas's known past, for a time together with a version, and for a scale
+          together with a side of the picture.
         - `TooLarge` or `Invalid` when the content or the picture is over a limit.
         - `TooManyRequests` while too many of the caller's jobs wait for a worker, and `Overloaded` while too many jobs
           of all callers wait.
         """
         if call.signed_in_caller().is_visitor and (request.at or request.version) is not None:
             raise Forbidden("a share link shows the present only; log in to see the past")
+        if request.scale is not None and (request.width or request.height):
+            raise Invalid("scale: give a scale or a side, not both", field="scale")
         with worker_errors(self._workers, request.canvas_id, "exports"):
             async with self._turn(call) as worker:
                 # The content is loaded when a worker is free, so that waiting exports take no memory.

@@ -116,7 +116,10 @@ Pixels = Annotated[int, Field(ge=1, le=8192)]
 
 
 class ExportRequest(CanvasRequest):
-    """`width` and `height` (pixels) and `scale` apply to PNG only. If only one side is given, the proportions stay.
+    """`width` and `height` (pixels) and `scale` apply to PNG only.
+
+    The picture always keeps the proportions of the canvas. With both sides, it is the largest picture that fits into
+    them. Without a side, `scale` multiplies the canvas's own size. A request may not have both a side and `scale`.
 
     `at` (a past time) or `version` (the id of a version) selects the content to export. A request may have only one of
     them.

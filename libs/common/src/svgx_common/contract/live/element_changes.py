@@ -42,8 +42,8 @@ UndoGroup = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
 class _Placed(RequestModel):
     """The place of an element: its parent, and its position among the parent's children.
 
-    The position is `before` a sibling, `after` a sibling, or that of the fractional index `order`. Without a position,
-    the element becomes the last child.
+    The position is `before` a sibling, `after` a sibling, or that of the fractional index `order`, in the format of the
+    npm package `fractional-indexing`. Without a position, the element becomes the last child.
     """
 
     parent: ParentId | None = None

@@ -9,8 +9,8 @@ class CanvasElement(ReplyModel):
     """An element, or a text, which has the tag `#text`.
 
     `parent` is the id of another element, or empty for a child of the root. `order` is the element's fractional index
-    among its siblings. `id` is unique in the canvas, and independent of the SVG attribute `id` in `attrs`. Only a text
-    has `text`; its `attrs` are empty.
+    among its siblings, in the format of the npm package `fractional-indexing`. `id` is unique in the canvas, and
+    independent of the SVG attribute `id` in `attrs`. Only a text has `text`; its `attrs` are empty.
     """
 
     id: str

@@ -162,7 +162,7 @@ async def test_message_without_an_effect_gets_an_error_with_its_id(
     async with joined(workspace, canvas) as client:
         wrong = {**RECT, "op": "crate"}
         error = await client.ask("edit_operation", "error", operations=[wrong])
-        assert (error["code"], error["field"]) == ("invalid", "operations[0]")
+        assert (error["code"], error["field"]) == ("invalid", "operations[0].op")
         error = await client.ask("lock_request", "error", object_id="roof", seconds=301)
         assert (error["code"], error["field"]) == ("invalid", "seconds")
         unknown = [{"op": "delete", "id": "roof"}]

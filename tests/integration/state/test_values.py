@@ -10,6 +10,7 @@ from svgx_common.contract.errors import (
     Invalid,
     NotFound,
 )
+from svgx_common.contract.fields.patterns import MAX_KEY_CHARACTERS
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.contract.state import CanvasRequest, Entry
 from svgx_common.contract.storage import values
@@ -91,7 +92,7 @@ async def test_keys_are_listed_in_pages(client: Client) -> None:
 
 async def test_cursor_after_the_longest_key_is_accepted(client: Client) -> None:
     """Proves R-KV-7 and R-STATE-15: the value `next` of every page leads to the next page."""
-    keys = [name * values.MAX_KEY_CHARACTERS for name in "ab"]
+    keys = [name * MAX_KEY_CHARACTERS for name in "ab"]
     for key in keys:
         await persist(client, client.me, key, 1)
     first = await page(client, client.me, limit=1)

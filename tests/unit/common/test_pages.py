@@ -19,8 +19,8 @@ from svgx_common.contract.auth import (
     ListUsersRequest,
 )
 from svgx_common.contract.errors import Invalid
+from svgx_common.contract.fields.patterns import MAX_KEY_CHARACTERS
 from svgx_common.contract.state import LIST_CANVASES, ListCanvasesRequest
-from svgx_common.contract.storage.values import MAX_KEY_CHARACTERS
 from svgx_common.pages import Cursor, Listing
 
 MOMENT = datetime(2026, 1, 1, 12, tzinfo=UTC)

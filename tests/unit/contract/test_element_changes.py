@@ -5,7 +5,8 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from svgx_common.contract.errors import OPERATION_KINDS, from_validation
+from svgx_common.contract.errors import from_validation
+from svgx_common.contract.fields.invalid_fields import OPERATION_KINDS
 from svgx_common.contract.live.element_changes import ChangeElementsRequest, ElementChange
 
 
@@ -24,7 +25,8 @@ def request(*operations: dict[str, Any]) -> ChangeElementsRequest:
         ({"op": "move", "id": "a"}, "operations[1]"),
         ({"op": "move", "id": "a", "before": "b", "after": "c"}, "operations[1]"),
         ({"op": "create", "tag": "g", "order": "a-"}, "operations[1].order"),
-        ({}, "operations[1]"),
+        ({}, "operations[1].op"),
+        ({"op": "crate"}, "operations[1].op"),
     ],
 )
 def test_invalid_operation_is_named_by_its_number(operation: dict[str, Any], field: str) -> None:

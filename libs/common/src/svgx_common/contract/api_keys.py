@@ -12,7 +12,8 @@ from svgx_common.contract.errors import (
     TooManyRequests,
     Unauthenticated,
 )
-from svgx_common.contract.fields.display_names import NAME_PATTERN, check_display_name
+from svgx_common.contract.fields import patterns
+from svgx_common.contract.fields.display_names import check_display_name
 from svgx_common.contract.operation import (
     Empty,
     Http,
@@ -37,7 +38,7 @@ class CreateApiKeyRequest(RequestModel):
 
     name: Annotated[
         str,
-        StringConstraints(min_length=1, max_length=100, pattern=NAME_PATTERN),
+        StringConstraints(min_length=1, max_length=100, pattern=patterns.NAME),
         AfterValidator(check_display_name),
         Field(examples=["Floor plan"]),
     ]

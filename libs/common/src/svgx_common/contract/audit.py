@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import StringConstraints
 
 from svgx_common.contract.errors import Forbidden
+from svgx_common.contract.fields import patterns
 from svgx_common.contract.operation import (
     Empty,
     Http,
@@ -96,7 +97,12 @@ class ListAuditRequest(RequestModel):
 
     event: AuditEvent | None = None
     user_id: UserId | None = None
-    address: Annotated[str, StringConstraints(max_length=64, pattern=r"^[^\x00]+$")] | None = None
+    address: (
+        Annotated[
+            str, StringConstraints(min_length=1, max_length=64, pattern=patterns.WITHOUT_NULL)
+        ]
+        | None
+    ) = None
     since: Timestamp | None = None
     until: Timestamp | None = None
     limit: PageLimit = 50

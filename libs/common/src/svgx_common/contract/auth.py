@@ -13,6 +13,7 @@ from svgx_common.contract.errors import (
     TooManyRequests,
     Unauthenticated,
 )
+from svgx_common.contract.fields import patterns
 from svgx_common.contract.operation import (
     Empty,
     Http,
@@ -31,16 +32,12 @@ MAX_NAME_LENGTH = 254
 
 Username = Annotated[
     str,
-    StringConstraints(
-        min_length=1, max_length=MAX_NAME_LENGTH, pattern=r"^[^\s\x00-\x1f\x7f-\x9f]+$"
-    ),
+    StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH, pattern=patterns.USERNAME),
     Field(examples=["ada"]),
 ]
 Email = Annotated[
     str,
-    StringConstraints(
-        max_length=MAX_NAME_LENGTH, pattern=r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+$"
-    ),
+    StringConstraints(max_length=MAX_NAME_LENGTH, pattern=patterns.EMAIL),
     Field(examples=["ada@example.org"]),
 ]
 NewPassword = Annotated[
@@ -77,7 +74,7 @@ class LoginRequest(RequestModel):
 
     username: Annotated[
         str,
-        StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH, pattern=r"^[^\x00]+$"),
+        StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH, pattern=patterns.WITHOUT_NULL),
         Field(examples=["ada"]),
     ]
     password: Password
@@ -152,7 +149,10 @@ class ListUsersRequest(RequestModel):
 
     search: (
         Annotated[
-            str, StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH, pattern=r"^[^\x00]+$")
+            str,
+            StringConstraints(
+                min_length=1, max_length=MAX_NAME_LENGTH, pattern=patterns.WITHOUT_NULL
+            ),
         ]
         | None
     ) = None

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from svgx_common.contract.fields.invalid_fields import field_name, reason
+
 
 class FieldError(BaseModel):
     """An invalid field of a request, and the reason."""
@@ -270,34 +272,13 @@ MAX_FIELD_ERRORS = 50
 Without a limit, an answer could be much larger than its request.
 """
 
-MAX_FIELD_NAME_CHARACTERS = 200
-"""Largest length of a field's name in an answer, in characters. Longer names, which callers can send, are cut."""
-
-
-OPERATION_KINDS = frozenset({"create", "update", "move", "delete"})
-"""The values of `op` in the operations of `ElementChange`. Pydantic names them between an index and a field."""
-
-
-def _field_name(location: tuple[int | str, ...]) -> str:
-    """Return the name of a field from Pydantic's location, such as `operations[3].id`."""
-    name = ""
-    for before, part in zip(("", *location), location, strict=False):
-        if isinstance(part, int):
-            name += f"[{part}]"
-        elif not (isinstance(before, int) and part in OPERATION_KINDS):
-            name += f".{part}" if name else part
-    return name
-
 
 def from_validation(error: ValidationError) -> Invalid:
     """Return an `Invalid` that names the wrong fields. It contains no values, because they may be secrets."""
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    faults = error.errors(include_url=False, include_input=False)
     fields = [
-        FieldError(
-            field=_field_name(item["loc"])[:MAX_FIELD_NAME_CHARACTERS] or "body",
-            detail=item["msg"].removeprefix("Value error, "),
-        )
-        for item in faults[:MAX_FIELD_ERRORS]
+        FieldError(field=field_name(fault), detail=reason(fault))
+        for fault in faults[:MAX_FIELD_ERRORS]
     ]
     first = fields[0]
     return Invalid(f"{first.field}: {first.detail}", field=first.field, errors=fields)

@@ -12,10 +12,11 @@ from svgx_common.contract.errors import (
     TooManyRequests,
     Unauthenticated,
 )
+from svgx_common.contract.fields import patterns
 from svgx_common.contract.operation import Http, Identifier, Operation, Redirect, RequestModel
 from svgx_common.contract.policy import RateClass, Scope
 
-_Text = StringConstraints(max_length=4096, pattern=r"^[\x20-\x7e]*$")
+_Text = StringConstraints(max_length=4096, pattern=patterns.PRINTABLE)
 
 ProviderName = Annotated[Identifier, Field(examples=["corporate"])]
 

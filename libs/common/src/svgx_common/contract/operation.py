@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from svgx_common.contract.errors import SvgxError
+from svgx_common.contract.fields import patterns
 from svgx_common.contract.policy import CanvasRole, Pool, RateClass, Scope
 
 ServiceName = Literal["auth", "state", "collab", "gateway"]
@@ -35,7 +36,7 @@ JSON has one kind of number, so 7.0 is the version 7. `Count` converts it. Other
 second time to convert its whole floats, which takes long for a large body.
 """
 
-Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Identifier = Annotated[str, StringConstraints(pattern=patterns.IDENTIFIER)]
 """An id that is safe in a URL and in a NATS subject: no dots, wildcards or spaces."""
 
 UserId = Annotated[Identifier, Field(examples=["9b8f6e1c-2d7a-4c55-9f0e-1a2b3c4d5e6f"])]

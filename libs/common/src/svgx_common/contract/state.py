@@ -17,7 +17,8 @@ from svgx_common.contract.errors import (
     Unauthenticated,
     Unavailable,
 )
-from svgx_common.contract.fields.display_names import NAME_PATTERN, check_display_name
+from svgx_common.contract.fields import patterns
+from svgx_common.contract.fields.display_names import check_display_name
 from svgx_common.contract.operation import (
     Blob,
     Channel,
@@ -42,7 +43,7 @@ CanvasId = Annotated[Identifier, Field(examples=["2f1c7a52-9a5e-4a3b-8a6e-6f0f3f
 
 CanvasName = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=200, strip_whitespace=True, pattern=NAME_PATTERN),
+    StringConstraints(min_length=1, max_length=200, strip_whitespace=True, pattern=patterns.NAME),
     AfterValidator(check_display_name),
     Field(examples=["Floor plan"]),
 ]
@@ -73,7 +74,9 @@ class ListCanvasesRequest(RequestModel):
     `deleted` selects only the deleted canvases that the caller may restore. Without it, no deleted canvas is listed.
     """
 
-    name: Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")] | None = None
+    name: (
+        Annotated[str, StringConstraints(max_length=200, pattern=patterns.WITHOUT_NULL)] | None
+    ) = None
     deleted: bool = False
     limit: PageLimit = 50
     cursor: PageCursor | None = None

@@ -11,7 +11,6 @@ from starlette.requests import Request
 
 from svgx_common.contract.errors import (
     MAX_FIELD_ERRORS,
-    MAX_FIELD_NAME_CHARACTERS,
     BadRequest,
     FieldError,
     Invalid,
@@ -19,6 +18,7 @@ from svgx_common.contract.errors import (
     UnsupportedMedia,
     from_validation,
 )
+from svgx_common.contract.fields.invalid_fields import MAX_FIELD_NAME_CHARACTERS
 from svgx_common.contract.operation import Http, Operation, RequestModel, is_raw
 from svgx_gateway import header_values
 from svgx_gateway.memory.bodies import too_large

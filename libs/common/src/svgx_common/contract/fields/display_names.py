@@ -3,9 +3,6 @@
 import re
 import unicodedata
 
-NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
-"""The part of `check_display_name`'s rule that a JSON schema can state: no control characters."""
-
 _REFUSED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Categories of control, format and surrogate characters, and of line and paragraph separators."""
 

@@ -13,6 +13,7 @@ from svgx_common.contract.errors import (
     QuotaFull,
     TooLarge,
 )
+from svgx_common.contract.fields import patterns
 from svgx_common.contract.operation import Http, Operation, ReplyModel, RequestModel
 from svgx_common.contract.policy import CanvasRole, RateClass, Scope
 from svgx_common.contract.state import CanvasId
@@ -29,13 +30,13 @@ ElementId = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 ParentId = Annotated[str, StringConstraints(max_length=256)]
 """The id of the parent element, or "" for the root."""
 
-Order = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z]{0,1024}$")]
+Order = Annotated[str, StringConstraints(pattern=patterns.ORDER)]
 """A fractional index among the siblings, as in the JSON export."""
 
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 """The name of an SVG element, or `#text` for character data."""
 
-UndoGroup = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
+UndoGroup = Annotated[str, StringConstraints(pattern=patterns.IDENTIFIER)]
 """The group of a change in the undo history. The client chooses a new one for each action of its user."""
 
 

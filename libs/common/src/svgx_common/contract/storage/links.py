@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, StringConstraints
 
 from svgx_common.contract.errors import Conflict, Invalid, NotFound, Unauthenticated
-from svgx_common.contract.fields.display_names import NAME_PATTERN, check_display_name
+from svgx_common.contract.fields import patterns
+from svgx_common.contract.fields.display_names import check_display_name
 from svgx_common.contract.operation import (
     Empty,
     Http,
@@ -56,7 +57,7 @@ class CreateLinkRequest(CanvasRequest):
         Annotated[
             str,
             StringConstraints(
-                min_length=1, max_length=100, strip_whitespace=True, pattern=NAME_PATTERN
+                min_length=1, max_length=100, strip_whitespace=True, pattern=patterns.NAME
             ),
             AfterValidator(check_display_name),
         ]

@@ -17,6 +17,7 @@ from svgx_common.contract.errors import (
     Unavailable,
     VersionConflict,
 )
+from svgx_common.contract.fields import patterns
 from svgx_common.contract.operation import (
     Blob,
     Channel,
@@ -33,9 +34,6 @@ from svgx_common.contract.operation import (
 from svgx_common.contract.policy import CanvasRole, RateClass, Scope
 from svgx_common.contract.state import CanvasRequest
 from svgx_common.contract.storage.canvas_content import CanvasContent
-
-MAX_KEY_CHARACTERS = 200
-"""Largest length of a key, in characters."""
 
 MAX_DEPTH = 32
 """The most levels of lists and objects in a value."""
@@ -99,16 +97,14 @@ def _check_metadata(metadata: Any) -> Any:
 Key = Annotated[
     str,
     # A key has no slash, and does not begin with a dot, because clients and proxies change such paths.
-    StringConstraints(pattern=rf"^[A-Za-z0-9_][A-Za-z0-9_.:@~-]{{0,{MAX_KEY_CHARACTERS - 1}}}$"),
+    StringConstraints(pattern=patterns.VALUE_KEY),
     AfterValidator(_check_key),
     Field(examples=["editor.preferences"]),
 ]
 
-KeyPrefix = Annotated[
-    str, StringConstraints(pattern=rf"^[A-Za-z0-9_.:@~-]{{0,{MAX_KEY_CHARACTERS}}}$")
-]
+KeyPrefix = Annotated[str, StringConstraints(pattern=patterns.VALUE_KEY_PREFIX)]
 
-StateType = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+StateType = Annotated[str, StringConstraints(pattern=patterns.STATE_TYPE)]
 """The name of a state type. The state service's configuration sets the type's backend, size limit and time to live."""
 
 Json = Annotated[JsonValue, AfterValidator(_check_json)]

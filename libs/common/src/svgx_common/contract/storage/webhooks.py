@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from svgx_common.contract.errors import Conflict, Invalid, NotFound
+from svgx_common.contract.fields import patterns
 from svgx_common.contract.operation import (
     Empty,
     Http,
@@ -32,7 +33,7 @@ DeliveryId = Annotated[Identifier, Field(examples=["8d2b7f4e-3c61-4a9e-b0d5-6e1f
 
 WebhookUrl = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=2000, pattern=r"^[\x21-\x7e]+$"),
+    StringConstraints(min_length=1, max_length=2000, pattern=patterns.URL),
     Field(examples=["https://hooks.example.org/svgx"]),
 ]
 
@@ -41,7 +42,7 @@ EventTypes = Annotated[
 ]
 """Types of events. An empty list means all types."""
 
-Note = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Note = Annotated[str, StringConstraints(max_length=200, pattern=patterns.NOTE)]
 
 
 class CreateWebhookRequest(RequestModel):

@@ -232,6 +232,17 @@ async def test_session_that_ends_during_the_handshake_is_closed_with_4401(
         assert (await wait_closed(socket))[0] == 4401
 
 
+async def test_malformed_api_key_is_refused_as_an_api_key(workspace: Workspace) -> None:
+    """The refusal of a text in `X-API-Key` does not speak of an access token. Proves R-ACCESS-1."""
+    async with httpx.AsyncClient(base_url=workspace.stack.url, timeout=30) as http:
+        for key in ("robot", "svgx_robot"):
+            refused = await http.get("/auth/me", headers={"X-API-Key": key})
+            assert (refused.status_code, refused.json()["detail"]) == (
+                401,
+                "the API key is not valid",
+            )
+
+
 async def test_api_key_works_on_all_gateways_until_it_is_deleted(
     workspace: Workspace, gateways: list[str], canvas: str
 ) -> None:

@@ -15,6 +15,7 @@ from svgx_common.messaging.caller import Caller
 from svgx_common.messaging.repetition import TEMPORARY_ERRORS
 from svgx_gateway.identity.api_keys import API_KEY_PREFIX, ApiKeys
 from svgx_gateway.identity.credentials import (
+    header_api_key,
     header_link,
     header_token,
     websocket_link,
@@ -91,6 +92,9 @@ class Authenticator:
         if token.startswith(LINK_PREFIX):
             return _visitor(await self._find_link(token, connection))
         if not token.startswith(API_KEY_PREFIX):
+            if token and "." not in token and token == header_api_key(connection.scope):
+                # Without a dot, this is no access token either, and its refusal would mislead the caller.
+                raise Unauthenticated("the API key is not valid")
             return self._not_revoked(await self._keys.identify(token))
         count_lookup = partial(self._count_lookup, connection)
         try:

@@ -19,9 +19,14 @@ def header_token(scope: Scope) -> str:
     Without the header `Authorization`, return the token in `X-API-Key`.
     """
     if b"authorization" not in fields_of(scope):
-        return text_of(scope, b"x-api-key").strip()
+        return header_api_key(scope)
     scheme, _, token = text_of(scope, b"authorization").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def header_api_key(scope: Scope) -> str:
+    """Return the text in `X-API-Key`, or an empty string."""
+    return text_of(scope, b"x-api-key").strip()
 
 
 def websocket_token(socket: HTTPConnection) -> str:

@@ -11,7 +11,14 @@ import pytest
 
 from svgx_common.contract import state
 from svgx_common.contract.auth import FoundAccount, UserRequest
-from svgx_common.contract.errors import Conflict, NotFound, QuotaExceeded, QuotaFull, SvgxError
+from svgx_common.contract.errors import (
+    Conflict,
+    Invalid,
+    NotFound,
+    QuotaExceeded,
+    QuotaFull,
+    SvgxError,
+)
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.contract.state import CanvasRequest, Entry
 from svgx_common.contract.storage.deletion import PURGE_CANVAS, RESTORE_CANVAS
@@ -442,12 +449,13 @@ async def test_most_specific_bound_applies(client: Client, backing: DevStack) ->
     """Proves R-QUOTA-5: the bound of the user precedes the bounds of the role, of all accounts and of the settings."""
     someone = user()
     async with replica(backing, quota_account_canvases=7):
+        canvas_id = await client.create()
         quotas = await set_quotas(
             client,
             account={"canvases_per_day": 50},
             roles={"viewer": {"canvases_per_day": 5}},
             users={someone.user_id: {"canvases": 3}},
-            canvases={"c": {"content_bytes": 9}},
+            canvases={canvas_id: {"content_bytes": 9}},
         )
         assert quotas.of_account(someone.user_id, Role.EDITOR).canvases == 3
         assert quotas.of_account(someone.user_id, Role.EDITOR).canvases_per_day == 50
@@ -456,9 +464,36 @@ async def test_most_specific_bound_applies(client: Client, backing: DevStack) ->
         assert quotas.of_account("other", Role.ADMIN).canvases == 70
         assert quotas.of_account("other", Role.ADMIN).canvases_per_day == 50
         assert quotas.of_account("other", Role.VIEWER).canvases_per_day == 5
-        assert quotas.of_canvas("c").content_bytes == 9
+        assert quotas.of_canvas(canvas_id).content_bytes == 9
         assert quotas.of_canvas("d").content_bytes == 128 * MIB
         assert await client.bus.ask(GET_QUOTAS, QuotasRequest(), caller=client.me) == quotas
+
+
+@pytest.mark.usefixtures("_reset")
+async def test_new_exception_for_an_unknown_account_or_canvas_is_refused(
+    client: Client, backing: DevStack
+) -> None:
+    """Exceptions that are set already stay, also when the account or the canvas is gone. Proves R-QUOTA-5."""
+    someone = user()
+    async with quick_replica(backing):
+        canvas_id = await client.create()
+        users = {someone.user_id: {"canvases": 3}}
+        canvases = {canvas_id: {"content_bytes": 9}}
+        for wrong, field in (
+            ({"users": {**users, "nobody": {}}}, "users.nobody"),
+            ({"users": users, "canvases": {**canvases, "none": {}}}, "canvases.none"),
+        ):
+            with pytest.raises(Invalid) as refused:
+                await set_quotas(client, **wrong)
+            assert refused.value.field == field
+        assert not (await client.bus.ask(GET_QUOTAS, QuotasRequest(), caller=client.me)).users
+        await set_quotas(client, users=users, canvases=canvases)
+        client.accounts[someone.user_id] = None
+        await client.delete(canvas_id)
+        request = CanvasRequest(canvas_id=canvas_id)
+        assert (await client.bus.ask(PURGE_CANVAS, request, caller=user(Role.ADMIN))).finished
+        quotas = await set_quotas(client, users=users, canvases=canvases)
+        assert [*quotas.users, *quotas.canvases] == [someone.user_id, canvas_id]
 
 
 @pytest.mark.usefixtures("_reset")

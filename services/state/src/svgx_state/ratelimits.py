@@ -3,7 +3,7 @@
 import json
 
 from svgx_common.contract import ratelimits
-from svgx_common.contract.errors import Conflict, Invalid
+from svgx_common.contract.errors import Conflict
 from svgx_common.contract.ratelimits import (
     RATE_LIMITS_CHANGED,
     RateLimits,
@@ -64,12 +64,11 @@ class StoredRateLimits:
 
         Accounts that are in the whitelist already are not checked, so that limits can be changed while auth is down.
         """
-        users = request.whitelist.users
-        added = set(users).difference((await self._stored()).whitelist.users)
-        if not added:
-            return
-        accounts = await self._accounts.find(added)
-        for number, user_id in enumerate(users):
-            if user_id in added and user_id not in accounts:
-                field = f"whitelist.users[{number}]"
-                raise Invalid(f"{field}: there is no account with this id", field=field)
+        present = set((await self._stored()).whitelist.users)
+        await self._accounts.check_exist(
+            [
+                (user_id, f"whitelist.users[{number}]")
+                for number, user_id in enumerate(request.whitelist.users)
+                if user_id not in present
+            ]
+        )

@@ -1,7 +1,7 @@
 """The operations on quotas: read and set the bounds, and read the use."""
 
 from svgx_common.contract.auth import UserRequest
-from svgx_common.contract.errors import Conflict, NotFound
+from svgx_common.contract.errors import Conflict, Invalid, NotFound
 from svgx_common.contract.state import CanvasRequest
 from svgx_common.contract.storage.quotas import (
     CANVAS_USAGE,
@@ -67,8 +67,10 @@ class QuotaOperations:
     async def set(self, request: SetQuotasRequest, call: Call) -> Quotas:
         """Store quotas, announce them to the gateways, and return the quotas in force.
 
-        Raises `Conflict` for an outdated `version`.
+        Raises `Conflict` for an outdated `version`, and `Invalid` for a new exception for an account or a canvas that
+        does not exist.
         """
+        await self._check_exceptions(request)
         quotas = await self._stored.set(request, call.signed_in_caller().user_id)
         if quotas is None:
             raise Conflict(
@@ -76,6 +78,22 @@ class QuotaOperations:
             )
         await self._bus.broadcast(QUOTAS_CHANGED, await self._counter.report())
         return quotas
+
+    async def _check_exceptions(self, request: SetQuotasRequest) -> None:
+        """Raise `Invalid` for an unknown account or canvas that the request adds to the exceptions.
+
+        Exceptions that are set already are not checked, because accounts and canvases may have been deleted since.
+        """
+        present = await self._stored.in_force()
+        new_users = [each for each in request.users if each not in present.users]
+        await self._accounts.check_exist([(each, f"users.{each}") for each in new_users])
+        if new_canvases := [each for each in request.canvases if each not in present.canvases]:
+            rows = await self._database.rows("existing_canvases", new_canvases)
+            existing = {row["id"] for row in rows}
+            for canvas_id in new_canvases:
+                if canvas_id not in existing:
+                    field = f"canvases.{canvas_id}"
+                    raise Invalid(f"{field}: there is no canvas with this id", field=field)
 
     async def own_usage(self, _: QuotasRequest, call: Call) -> AccountUsage:
         """Return the use of the caller's quotas."""

@@ -131,3 +131,7 @@ ORDER BY journal_bytes DESC, user_id LIMIT $2
 -- name: top_canvases
 SELECT canvas_id AS id, journal_bytes FROM canvas_usage WHERE day = $1
 ORDER BY journal_bytes DESC, canvas_id LIMIT $2
+
+-- name: existing_canvases
+-- Read those of the canvas ids $1 that exist. A deleted canvas exists until its removal.
+SELECT id FROM canvas WHERE id = ANY ($1::text[])

@@ -348,7 +348,8 @@ def _hocuspocus() -> dict[str, Any]:
 
 def _json_socket() -> dict[str, Any]:
     names = ("canvas_id", "session_id", "token", "link")
-    query = {name: {"type": "string"} for name in names}
+    query: dict[str, Any] = {name: {"type": "string"} for name in names}
+    query["session_id"]["description"] = "A text of the client. Its first 128 characters are used."
     return {
         "address": JSON_EVENTS_PATH,
         "description": JSON_SOCKET,

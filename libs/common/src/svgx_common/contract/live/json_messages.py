@@ -128,9 +128,9 @@ class PresentClient(SentModel):
 class HandshakeAccepted(SentModel):
     """The answer to `handshake`.
 
-    The JSON export of the canvas has at least all edits up to `revision`. All later changes follow as
-    `edit_operation`. `client` is the id of this client among the members, and `session_id` repeats the query's. `locks`
-    is missing while the locks cannot be read.
+    The JSON export of the canvas has at least all edits up to `revision`. All later changes follow as `edit_operation`.
+    `client` is the id of this client among the members, and `session_id` repeats the first 128 characters of the
+    query's. `locks` is missing while the locks cannot be read.
     """
 
     type: Literal["handshake_ack"] = "handshake_ack"

@@ -25,8 +25,8 @@ Publish = Callable[[bytes], Awaitable[None]]
 class JsonPresence:
     """Publishes and renews the awareness state of one JSON client.
 
-    The state has the members of the client's activity, its `session_id`, and in `user` the id and name of its account.
-    A visitor has no account, and chooses the name by itself.
+    The state has the members of the client's activity, its `session_id` if it has one, and in `user` the id and name of
+    its account. A visitor has no account, and chooses the name by itself.
     """
 
     def __init__(self, client: int, session_id: str | None, publish: Publish) -> None:
@@ -61,7 +61,10 @@ class JsonPresence:
         except Malformed:
             raise Invalid("activity: must have no NaN or Infinity", field="activity") from None
         user = _user(caller, activity.get("user"))
-        state = {**activity, "user": user, "session_id": self._session_id}
+        state = {**activity, "user": user}
+        state.pop("session_id", None)
+        if self._session_id is not None:
+            state["session_id"] = self._session_id
         self._state = to_json(state).decode()
         await self._publish_state()
 

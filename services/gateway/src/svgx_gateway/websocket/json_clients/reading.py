@@ -44,7 +44,8 @@ def receive(text: str) -> ReceivedText:
     kind = members.get("type") if isinstance(members, dict) else None
     if not isinstance(kind, str) or kind not in CLIENT_MESSAGES:
         known = ", ".join(CLIENT_MESSAGES)
-        raise BadRequest(f"the message is not a JSON object with a known type: {known}")
+        # The detail becomes the reason of the close, which has room for 120 bytes.
+        raise BadRequest(f"unknown type; known: {known}")
     message_id = members.get("id")
     return ReceivedText(kind, message_id if isinstance(message_id, str) else None, encoded)
 

@@ -66,9 +66,9 @@ async def restore(client: Client, canvas_id: str, caller: Caller | None = None) 
     return await client.bus.ask(RESTORE_CANVAS, request, caller=caller or client.me)
 
 
-async def purge(client: Client, canvas_id: str) -> Purged:
+async def purge(client: Client, canvas_id: str, caller: Caller | None = None) -> Purged:
     request = CanvasRequest(canvas_id=canvas_id)
-    return await client.bus.ask(PURGE_CANVAS, request, caller=user(Role.ADMIN))
+    return await client.bus.ask(PURGE_CANVAS, request, caller=caller or user(Role.ADMIN))
 
 
 async def fill(client: Client, canvas_id: str, entries: int = 3) -> None:
@@ -257,6 +257,23 @@ async def test_admin_removes_a_deleted_canvas_at_once(client: Client, tables: Ta
     assert done.finished
     assert done.rows >= 22
     assert await rows_of(tables, canvas_id) == 0
+
+
+async def test_event_of_a_requested_removal_names_the_admin(
+    client: Client, tables: Tables, database: Database
+) -> None:
+    """Only a removal that an account requests has an actor. Proves R-EVENT-1."""
+    admin, requested, expired = user(Role.ADMIN), await client.create(), await client.create()
+    await client.delete(requested)
+    await client.delete(expired)
+    await backdate_deletion(tables, expired, 31)
+    assert (await purge(client, requested, admin)).finished
+    remover = Purge(database, retention_days=30)
+    while await remover.step() is not None:
+        pass
+    query = "SELECT array_agg(actor) FROM event WHERE entity_id = $1 AND type = 'canvas.purged'"
+    assert await tables.fetchval(query, requested) == [admin.user_id]
+    assert await tables.fetchval(query, expired) == [None]
 
 
 async def test_late_edit_of_a_removed_canvas_leaves_no_row(

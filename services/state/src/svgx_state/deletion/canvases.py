@@ -118,7 +118,8 @@ class DeletedCanvases:
     async def purge(self, request: CanvasRequest, call: Call) -> Purged:
         """Remove a deleted canvas for good. Raises `NotFound` and `Conflict` as `Purge.begin` does."""
         await self._purge.begin(request.canvas_id)
-        log.info("canvas removal requested", by=call.signed_in_caller().user_id)
+        actor = call.signed_in_caller().user_id
+        log.info("canvas removal requested", by=actor)
         until = asyncio.get_running_loop().time() + PURGE_SECONDS
-        done = await self._purge.run(request.canvas_id, until)
+        done = await self._purge.run(request.canvas_id, until, actor)
         return Purged(canvas_id=request.canvas_id, finished=done.finished, rows=done.rows)

@@ -90,14 +90,15 @@ class Purge:
             )
         raise Conflict("the canvas is not deleted; delete it first", field="canvas_id")
 
-    async def run(self, canvas_id: str, until: float) -> PurgeStep:
+    async def run(self, canvas_id: str, until: float, actor: str) -> PurgeStep:
         """Remove a canvas until the time `until` on the loop's clock. Background steps remove the rest.
 
-        The call does at least one step, and ends at most one step after `until`.
+        `actor` is the account that the event names if this call finishes the removal. The call does at least one step,
+        and ends at most one step after `until`.
         """
         clock, rows = asyncio.get_running_loop().time, 0
         while True:
-            step = await self.step_of(canvas_id)
+            step = await self.step_of(canvas_id, actor)
             rows += step.rows
             if step.finished or clock() > until:
                 break
@@ -105,10 +106,10 @@ class Purge:
             self._wake.set()
         return PurgeStep(canvas_id, rows, step.finished)
 
-    async def step_of(self, canvas_id: str) -> PurgeStep:
+    async def step_of(self, canvas_id: str, actor: str | None = None) -> PurgeStep:
         """Remove the rows of one step from this canvas."""
         async with self._database.transaction() as session:
-            return await _remove_rows(session, canvas_id)
+            return await _remove_rows(session, canvas_id, actor)
 
     async def step(self) -> PurgeStep | None:
         """Remove the rows of one step from a canvas that is due.
@@ -125,7 +126,7 @@ class Purge:
             if due is None:
                 return None
             await session.run("begin_purge", due["id"])
-            return await _remove_rows(session, due["id"])
+            return await _remove_rows(session, due["id"], actor=None)
 
     async def work(self) -> None:
         """Remove all canvases that are due, and wait for the next search. A background task repeats this call."""
@@ -144,7 +145,7 @@ class Purge:
         self._wake.clear()
 
 
-async def _remove_rows(session: Session, canvas_id: str) -> PurgeStep:
+async def _remove_rows(session: Session, canvas_id: str, actor: str | None) -> PurgeStep:
     """Remove the rows of one step from a canvas, and the canvas's own row when no other row is left.
 
     A canvas of which the removal has not begun stays as it is.
@@ -163,7 +164,7 @@ async def _remove_rows(session: Session, canvas_id: str) -> PurgeStep:
         # Another transaction changed rows while this step waited for them. The next step removes these rows.
         metrics.PURGED_ROWS.inc(removed)
         return PurgeStep(canvas_id, removed, finished=False)
-    await emit(session, CanvasPurged(canvas_id=canvas_id))
+    await emit(session, CanvasPurged(canvas_id=canvas_id), actor=actor)
     metrics.PURGED_ROWS.inc(removed + 1)
     metrics.PURGED_CANVASES.inc()
     log.info("deleted canvas removed for good", canvas_id=canvas_id)

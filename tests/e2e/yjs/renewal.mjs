@@ -18,6 +18,7 @@ export function keepToken (provider, refresh) {
   provider.on('connection-close', async event => {
     if (event?.code !== 4401) return // the token has expired
     await renew()
+    await new Promise(resolve => setTimeout(resolve, 1000)) // the server may refuse this token too
     provider.connect()
   })
 }

@@ -114,6 +114,9 @@ class QuotasRequest(RequestModel):
 class SetQuotasRequest(RequestModel):
     """New bounds, which replace the stored bounds. A bound that is not named has the setting of the state service.
 
+    By default, admins have ten times the bounds of other accounts. A bound for all accounts (`account`) also replaces
+    this bound of admins; set `roles.admin` too to keep it higher.
+
     With `version`, the change is refused when the stored bounds have another version.
     """
 

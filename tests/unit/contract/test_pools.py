@@ -15,6 +15,7 @@ from svgx_common.contract import (
 from svgx_common.contract.administration.replicas import DRAIN_REPLICA
 from svgx_common.contract.operation import Operation
 from svgx_common.contract.policy import Pool, RateClass
+from svgx_common.contract.storage.quotas import SET_QUOTAS
 
 POOLS: list[tuple[Operation, Pool]] = [  # type: ignore[type-arg]  # of any types
     (auth.LOGIN, Pool.PASSWORD),
@@ -41,6 +42,7 @@ POOLS: list[tuple[Operation, Pool]] = [  # type: ignore[type-arg]  # of any type
     (ratelimits.SET_CONFIG, Pool.ASKING),
     (ratelimits.GET_CONFIG, Pool.ASKING),
     (ratelimits.ANALYTICS, Pool.OUTSIDE),
+    (SET_QUOTAS, Pool.ASKING),
     (DRAIN_REPLICA, Pool.OUTSIDE),
 ]
 

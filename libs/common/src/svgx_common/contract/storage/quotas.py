@@ -263,6 +263,7 @@ SET_QUOTAS = Operation(
     http=Http("PUT", "/security/quotas/config/"),
     rate=RateClass.UNLIMITED,
     max_body=MAX_QUOTAS_BYTES,
+    asks="auth",
     errors=(Conflict, Invalid),
 )
 OWN_USAGE = Operation(

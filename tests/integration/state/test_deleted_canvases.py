@@ -317,7 +317,7 @@ async def test_rows_that_an_erasure_changes_during_a_removal_are_removed(
             f"UPDATE {table} SET authors = array_replace(authors, 'a', 'p') WHERE canvas_id = $1",
             canvas_id,
         )
-        removing = asyncio.create_task(remover.run(canvas_id, math.inf))
+        removing = asyncio.create_task(remover.run(canvas_id, math.inf, "admin"))
         await until_blocked(tables)
     async with asyncio.timeout(30):
         assert (await removing).finished

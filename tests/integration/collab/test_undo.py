@@ -353,39 +353,6 @@ async def test_undo_that_was_saved_too_late_is_finished_by_the_next_one(
         assert (await author.undo()).changed == ["three"]
 
 
-async def test_change_that_was_saved_too_late_can_be_undone(
-    backing: DevStack, editor: Editor, author: Author
-) -> None:
-    """It is an edit of its own also in an undo group. Proves R-UNDO-5."""
-    async with replica(backing):
-        await author.create("one")
-        await author.change(resize(2), undo_group="drag")
-        with answers_lost_after_saving(), pytest.raises(DeadlineExceeded):
-            await author.change(resize(3), undo_group="drag")
-        for width, changed in (("3", ["one"]), ("2", ["one"])):
-            assert (await editor.held())["one"]["attrs"]["width"] == width
-            assert (await author.undo()).changed == changed
-        assert "width" not in (await editor.held())["one"]["attrs"]
-
-
-async def test_change_that_was_not_saved_is_passed_over_by_an_undo(
-    backing: DevStack, editor: Editor, author: Author, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The request cannot tell whether the holder will save it. Proves R-UNDO-5."""
-
-    async def refuse(*_: object) -> int:
-        raise DeadlineExceeded
-
-    async with replica(backing):
-        await author.create("one")
-        with monkeypatch.context() as patch:
-            patch.setattr(element_edits, "save_edit", refuse)
-            with pytest.raises(DeadlineExceeded):
-                await author.create("two")
-        undone = await author.undo()
-        assert (undone.changed, undone.undo_count, undone.redo_count) == (["one"], 0, 1)
-
-
 async def test_undo_that_was_saved_too_late_does_not_change_the_undo_after_a_new_edit(
     backing: DevStack, editor: Editor, author: Author
 ) -> None:

@@ -11,7 +11,7 @@ from svgx_collab.content.edit_history import (
     StoredStep,
 )
 from svgx_collab.content.element_edits import Compute, ElementEdits
-from svgx_common.contract.errors import Conflict, DeadlineExceeded, Invalid, TooLarge, Unavailable
+from svgx_common.contract.errors import Conflict, DeadlineExceeded, Invalid, TooLarge
 from svgx_common.contract.live.element_changes import ChangeElementsRequest, ElementsChanged
 from svgx_common.contract.live.undo import EditUndone, UndoRequest, UndoStatus
 from svgx_common.messaging.responder import Call
@@ -39,26 +39,14 @@ class ElementChanges:
         earlier = await self._history.newest_of_group(request.canvas_id, caller.user_id, group)
         earlier_step = b"" if earlier is None else earlier.step
 
-        sent_step = b""
-
         async def compute(worker: Jobs, current: bytes, client: YjsClient | None) -> Changed:
-            nonlocal sent_step
-            changed = await worker.change_elements(
+            return await worker.change_elements(
                 current, operations, client, earlier_step=earlier_step
             )
-            sent_step = changed.step
-            return changed
 
-        try:
-            changed, revision = await self._edits.edit(
-                request.canvas_id, caller.user_id, call.ends_at(), compute
-            )
-        except (DeadlineExceeded, Unavailable):
-            # The holder may save the edit all the same. If it does not, the undo of this step has no effect. A joined
-            # step would then undo nothing of the edit before it, so the step is not joined.
-            if sent_step and has_history:
-                await self._history.record(request.canvas_id, caller.user_id, NewStep(sent_step))
-            raise
+        changed, revision = await self._edits.edit(
+            request.canvas_id, caller.user_id, call.ends_at(), compute
+        )
         if changed.step and has_history:
             step = NewStep(changed.step, group, earlier, changed.joined_step)
             await self._history.record(request.canvas_id, caller.user_id, step)

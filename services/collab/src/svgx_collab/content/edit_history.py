@@ -3,25 +3,20 @@
 Each item is the step of one edit (see `svgx_canvas.changes.undo_step`), or of the edits of one undo group. The newest
 step is first. Workers compress the steps, because a large one would occupy a replica for seconds. If Redis loses its
 keys, no edit is lost, but earlier edits cannot be undone.
-
-An undo is kept before its edit is saved, and forgotten when its step leaves the list. So the next undo can tell an edit
-that was undone, although the saving of the undo seemed to fail, from one that another author has made void.
 """
 
 import asyncio
 import base64
 import contextlib
 import functools
-import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 import structlog
 from redis.asyncio.lock import Lock
 
-from svgx_canvas import Undone
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.errors import Overloaded, TooManyRequests, Unavailable
 from svgx_common.redis import RETRY_SECONDS, Redis, RedisError, answer_of
@@ -93,17 +88,15 @@ redis.call('DEL', KEYS[2])
 """
 )
 
-# An undo or redo: removes the item ARGV[5] from the list KEYS[1], forgets the kept undo KEYS[3], and adds the step
-# ARGV[1] to the list KEYS[2], unless it is "-". If ARGV[6] is "undo" and the step is not the newest any more, there is
-# a new edit, which has emptied the list of redos, so the step is not added. The newest undo belongs to no group any
-# more, so that the next edit is not joined with it. Both lists live for ARGV[4] seconds from now on. Returns their
-# lengths.
+# An undo or redo: removes the item ARGV[5] from the list KEYS[1], and adds the step ARGV[1] to the list KEYS[2], unless
+# it is "-". If ARGV[6] is "undo" and the step is not the newest any more, there is a new edit, which has emptied the
+# list of redos, so the step is not added. The newest undo belongs to no group any more, so that the next edit is not
+# joined with it. Both lists live for ARGV[4] seconds from now on. Returns their lengths.
 _MOVE = (
     _PUSH
     + """
 local newest = redis.call('LINDEX', KEYS[1], 0) == ARGV[5]
 redis.call('LREM', KEYS[1], 1, ARGV[5])
-redis.call('DEL', KEYS[3])
 if ARGV[1] ~= '-' and (newest or ARGV[6] ~= 'undo') then push(KEYS[2], ARGV[1]) end
 local undos = ARGV[6] == 'undo' and KEYS[1] or KEYS[2]
 local before, step = string.match(redis.call('LINDEX', undos, 0) or '', '^(%d+ )%S+ (%S+)$')
@@ -144,23 +137,6 @@ class NewStep:
     undo_group: str | None = None
     earlier: StoredStep | None = None
     joined: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Reversal:
-    """An undo or redo that has an effect, with the ids of its answer."""
-
-    stored_step: str
-    """The step for the other direction as Redis stores it. It is empty for a step that is too large."""
-    changed: list[str]
-    skipped: list[str]
-
-    @classmethod
-    def of(cls, undone: Undone) -> Self | None:
-        """Return the undo or redo that a worker has computed, or None if it changes nothing."""
-        if not undone.step:
-            return None
-        return cls(_stored(undone.step), undone.changed, undone.skipped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,44 +241,18 @@ class EditHistory:
             return None
         return StoredStep(base64.b64decode(stored.rpartition(" ")[2]), stored)
 
-    async def keep(
-        self, canvas_id: str, account: str, step: StoredStep, reversal: Reversal
-    ) -> None:
-        """Keep the undo or redo of a step until `move` removes the step. Raises `Unavailable` without Redis."""
-        content = [step.stored, reversal.stored_step, reversal.changed, reversal.skipped]
-        key = _kept_key(canvas_id, account)
-        writing = self._redis.set(key, json.dumps(content), ex=LIFETIME_SECONDS)
-        await answer_of(writing, CONTENT)
-
-    async def kept(self, canvas_id: str, account: str, step: StoredStep) -> Reversal | None:
-        """Return the undo or redo of a step that was kept, or None. Raises `Unavailable` without Redis."""
-        content = await answer_of(self._redis.get(_kept_key(canvas_id, account)), CONTENT)
-        if content is None:
-            return None
-        stored, *fields = json.loads(content)
-        return Reversal(*fields) if stored == step.stored else None
-
     async def move(
-        self,
-        direction: Direction,
-        canvas_id: str,
-        account: str,
-        done: StoredStep,
-        reversal: Reversal | None,
+        self, direction: Direction, canvas_id: str, account: str, done: StoredStep, step_back: bytes
     ) -> Counts | None:
         """Remove a step that has been carried out, and add the step back to the list of the other direction.
 
-        If nothing has changed, `reversal` is None, and no step is added. Nor is the step back of an undo, if there is a
-        new edit since, because a new edit forgets the undone ones. Return the numbers of steps that can be undone and
+        If nothing has changed, `step_back` is empty, and no step is added. Nor is the step back of an undo, if there is
+        a new edit since, because a new edit forgets the undone ones. Return the numbers of steps that can be undone and
         redone now, or None without Redis.
         """
         other: Direction = "redo" if direction == "undo" else "undo"
-        keys = [
-            _key(direction, canvas_id, account),
-            _key(other, canvas_id, account),
-            _kept_key(canvas_id, account),
-        ]
-        added = "-" if reversal is None else reversal.stored_step
+        keys = [_key(direction, canvas_id, account), _key(other, canvas_id, account)]
+        added = _stored(step_back) if step_back else "-"
         try:
             lengths = await self._move_script(
                 keys=keys, args=[*_push_arguments(added), done.stored, direction]
@@ -335,7 +285,3 @@ def _push_arguments(stored: str) -> list[str | int]:
 
 def _key(direction: Direction, canvas_id: str, account: str) -> str:
     return f"svgx:{direction}:{canvas_id}:{account}"
-
-
-def _kept_key(canvas_id: str, account: str) -> str:
-    return f"svgx:undone:{canvas_id}:{account}"

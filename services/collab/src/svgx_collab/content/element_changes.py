@@ -1,16 +1,12 @@
 """Changes of elements, and their undo and redo. Each is one edit of the caller."""
 
+import functools
+
 from pydantic_core import to_json
 
 from svgx_canvas import Changed, Undone, YjsClient
-from svgx_collab.content.edit_history import (
-    Direction,
-    EditHistory,
-    NewStep,
-    Reversal,
-    StoredStep,
-)
-from svgx_collab.content.element_edits import Compute, ElementEdits
+from svgx_collab.content.edit_history import Direction, EditHistory, NewStep
+from svgx_collab.content.element_edits import ElementEdits
 from svgx_common.contract.errors import Conflict, DeadlineExceeded, Invalid, TooLarge
 from svgx_common.contract.live.element_changes import ChangeElementsRequest, ElementsChanged
 from svgx_common.contract.live.undo import EditUndone, UndoRequest, UndoStatus
@@ -74,16 +70,13 @@ class ElementChanges:
         `Invalid` if the canvas would be beyond a limit, and `TooLarge` if the step takes too much time or memory. If
         steps without an effect have used up a part of the time, it raises `DeadlineExceeded` in place of `TooLarge`.
         Also raises the errors of `EditHistory.turn` and `ElementEdits.edit`.
-
-        If the saving of an edit fails, the holder may have it all the same. Then the next call finds a step without an
-        effect, and returns the answer that was kept.
         """
         account = call.signed_in_caller().user_id
         ends_at = call.ends_at()
         has_whole_time = True
         async with self._history.turn(canvas_id, account):
             while newest := await self._history.newest(direction, canvas_id, account):
-                compute = self._computation(canvas_id, account, newest)
+                compute = functools.partial(_undo, newest.step)
                 try:
                     undone, revision = await self._edits.edit(canvas_id, account, ends_at, compute)
                 except (Invalid, TooLarge) as refusal:
@@ -91,35 +84,22 @@ class ElementChanges:
                         raise DeadlineExceeded(
                             f"edits for which there is nothing to {direction} took too long; try again"
                         ) from None
-                    await self._history.move(direction, canvas_id, account, newest, None)
+                    await self._history.move(direction, canvas_id, account, newest, b"")
                     raise
-                reversal = Reversal.of(undone)
-                if reversal is None:
-                    reversal = await self._history.kept(canvas_id, account, newest)
-                counts = await self._history.move(direction, canvas_id, account, newest, reversal)
-                if reversal is not None or counts is None:
-                    done = reversal or undone
+                counts = await self._history.move(
+                    direction, canvas_id, account, newest, undone.step
+                )
+                if undone.step or counts is None:
                     return EditUndone(
                         revision=revision,
-                        changed=done.changed,
-                        skipped=done.skipped,
+                        changed=undone.changed,
+                        skipped=undone.skipped,
                         undo_count=None if counts is None else counts.undo,
                         redo_count=None if counts is None else counts.redo,
                     )
                 has_whole_time = False
         raise Conflict(f"there is no edit of this account to {direction} on this canvas")
 
-    def _computation(self, canvas_id: str, account: str, step: StoredStep) -> Compute[Undone]:
-        """Return the function that lets a worker compute the undo of a step.
 
-        The function also keeps the result, because its edit is saved next.
-        """
-
-        async def compute(worker: Jobs, current: bytes, client: YjsClient | None) -> Undone:
-            undone = await worker.undo(current, step.step, client)
-            reversal = Reversal.of(undone)
-            if reversal is not None:
-                await self._history.keep(canvas_id, account, step, reversal)
-            return undone
-
-        return compute
+async def _undo(step: bytes, worker: Jobs, current: bytes, client: YjsClient | None) -> Undone:
+    return await worker.undo(current, step, client)

@@ -173,7 +173,7 @@ def test_canvas_that_is_beyond_a_limit_accepts_changes() -> None:
         assert change_elements(CANVAS, json.dumps([operation]).encode(), limits).update
 
 
-@pytest.mark.parametrize("attrs", [{"x": None}, {"x": "5"}, {"x": None, "y": None}])
+@pytest.mark.parametrize("attrs", [{"x": None}, {"x": "5"}])
 def test_element_with_too_many_attributes_accepts_a_change_that_adds_none(
     attrs: dict[str, str | None],
 ) -> None:

@@ -114,40 +114,44 @@ class _PathTable:
         """Return the application of a path, or None for an unknown path, and the decoded fields.
 
         If several templates match the path, return the first one that serves the method. If none serves the method,
-        return the first one that matches.
+        the application refuses it with the methods of all of them.
         """
         literal = self._literals.get(path)
         if literal is not None:
             return literal, {}
-        found: tuple[_ServedPath | None, dict[str, str]] = None, {}
+        refused: _ServedPath | None = None
+        all_methods = _MethodTable()
         for pattern, served in self._templates.get(path.count("/"), ()):
             match = pattern.match(path)
             if match is None:
                 continue
             if not isinstance(served.app, _MethodTable) or served.app.serves(method):
                 return served, decode_fields(match.groupdict())
-            if found[0] is None:
-                found = served, decode_fields(match.groupdict())
-        return found
+            all_methods.add_all(served.app)
+            refused = refused or _ServedPath(served.path, all_methods)
+        return refused, {}
 
 
 class _MethodTable:
     """The endpoints of one path by method."""
 
     def __init__(self) -> None:
-        self._by_method: dict[str, ASGIApp] = {}
+        self.by_method: dict[str, ASGIApp] = {}
 
     def add(self, route: Route) -> None:
         for method in route.methods or ():
-            self._by_method[method] = route.app
+            self.by_method[method] = route.app
+
+    def add_all(self, other: "_MethodTable") -> None:
+        self.by_method.update(other.by_method)
 
     def serves(self, method: str | None) -> bool:
         """Return whether the path has an endpoint for a method."""
-        return method in self._by_method
+        return method in self.by_method
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self._by_method.get(scope["method"])
+        app = self.by_method.get(scope["method"])
         if app is None:
-            allowed = ", ".join(sorted(self._by_method))
+            allowed = ", ".join(sorted(self.by_method))
             raise HTTPException(405, headers={"Allow": allowed})
         await app(scope, receive, send)

@@ -172,6 +172,11 @@ async def test_erased_account_leaves_only_a_pseudonym(
     assert await tables_with(tables, *personal) >= {
         *("account", "account_name", "session", "api_key", "identity", "audit", "home")
     }
+    await tables.execute(
+        "INSERT INTO event (id, type, service, entity_id, actor, data)"
+        " VALUES (gen_random_uuid(), 'user.erased', 'auth', 'another user', $1, '{}')",
+        user.id,
+    )
     await mark_relayed(tables)
     async with answering(backing, state):
         report = await erase(bus, user, by)
@@ -181,7 +186,10 @@ async def test_erased_account_leaves_only_a_pseudonym(
     assert await tables_with(tables, user.id) == {"account", "audit", "event"}
     # The erasure's event contains the id, because its receivers need the id.
     assert await events_with(tables, user.id) == {"user.erased"}
-    assert await events_with(tables, report.pseudonym) == {"user.created", "user.updated"}
+    with_pseudonym = await events_with(tables, report.pseudonym)
+    assert with_pseudonym == {"user.created", "user.updated", "user.erased"}
+    query = "SELECT count(*) FROM event WHERE actor = $1"
+    assert await tables.fetchval(query, user.id) == 0
     assert {(each.user_id, each.pseudonym) for each in state.requests} == {
         (user.id, report.pseudonym)
     }
@@ -190,7 +198,7 @@ async def test_erased_account_leaves_only_a_pseudonym(
     rows = report.touched["auth"]
     assert rows["account"] == rows["session"] == rows["api_key"] == rows["identity"] == 1
     assert rows["audit"] >= 4
-    assert rows["event"] == 2
+    assert rows["event"] == 3
     assert rows["attempt"] >= 1
     for name in (user.username, user.email):
         with pytest.raises(InvalidCredentials):

@@ -71,15 +71,16 @@ SELECT count(*) AS rows FROM changed
 
 -- name: erase_events
 -- Replace the id of the account $1 by the pseudonym $2 in at most $3 events that were relayed. Other events keep the id
--- until then, because receivers know the account by it. The event `user.erased` always keeps the id, because receivers
--- find the data that they erase by this id.
+-- until then, because receivers know the account by it. The account's own event `user.erased` always keeps the id,
+-- because receivers find the data that they erase by this id.
 WITH changed AS (
     UPDATE event SET actor = CASE WHEN actor = $1 THEN $2 ELSE actor END,
         entity_id = CASE WHEN entity_id = $1 THEN $2 ELSE entity_id END,
         data = replace(data::text, to_jsonb($1::text)::text, to_jsonb($2::text)::text)::jsonb
     WHERE id IN (
         SELECT id FROM event
-        WHERE type <> 'user.erased' AND relayed_at IS NOT NULL AND (actor = $1 OR entity_id = $1)
+        WHERE relayed_at IS NOT NULL AND (actor = $1 OR entity_id = $1)
+            AND NOT (type = 'user.erased' AND entity_id = $1)
         LIMIT $3
     ) RETURNING 1
 )

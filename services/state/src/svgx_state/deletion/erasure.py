@@ -104,6 +104,22 @@ class _Progress:
     touched: Counter[str]
 
 
+@dataclass(slots=True)
+class _Run:
+    """The steps of an erasure that one request or one search in the background carries out.
+
+    `values`: deleted stored values that no step has recorded yet. `is_later_pass`: the first pass has ended, so the
+    journal is read only of canvases that were changed after the erasure began. `is_last_pass`: the user's id is deleted
+    after this pass. `has_searched_tables`: a search of the tables by this run has found no row.
+    """
+
+    request: EraseAuthorRequest
+    values: int
+    is_later_pass: bool
+    is_last_pass: bool
+    has_searched_tables: bool = False
+
+
 class Erasure:
     """The handler of `ERASE_AUTHOR`."""
 
@@ -135,11 +151,9 @@ class Erasure:
         )
         if is_last_pass:
             await self._database.run("begin_last_pass", request.pseudonym)
+        run = _Run(request, values, is_later_pass, is_last_pass)
         while True:
-            progress, finished = await self._step(
-                request, values, is_later_pass=is_later_pass, is_last_pass=is_last_pass
-            )
-            values = 0
+            progress, finished = await self._step(run)
             if finished or clock() > until:
                 return ErasedAuthor(
                     finished=finished or is_later_pass, touched=dict(progress.touched)
@@ -169,48 +183,37 @@ class Erasure:
             request = EraseAuthorRequest(user_id=row["user_id"], pseudonym=row["pseudonym"])
             values = await self._erase_values(request.user_id)
             await self._database.run("begin_last_pass", request.pseudonym)
+            run = _Run(request, values, is_later_pass=True, is_last_pass=True)
             finished = False
             while not finished:
-                _, finished = await self._step(
-                    request, values, is_later_pass=True, is_last_pass=True
-                )
-                values = 0
+                _, finished = await self._step(run)
 
-    async def _step(
-        self,
-        request: EraseAuthorRequest,
-        values: int,
-        *,
-        is_later_pass: bool = False,
-        is_last_pass: bool = False,
-    ) -> tuple[_Progress, bool]:
-        """Change some rows, and record that `values` stored values were deleted.
-
-        Return the progress, and whether no further rows have to be changed.
-
-        `is_later_pass`: the first pass has ended. The step then reads the journal only of canvases that were changed
-        after the erasure began. `is_last_pass`: this is the last pass, after which the user's id is deleted.
-        """
+    async def _step(self, run: _Run) -> tuple[_Progress, bool]:
+        """Change some rows. Return the progress, and whether no further rows have to be changed."""
+        request = run.request
         async with self._database.transaction() as session:
             row = await session.row("lock_erasure", request.pseudonym)
             assert row is not None
             progress = _Progress(
                 row["canvas_id"], row["revision"], Counter(json.loads(row["touched"]))
             )
-            if row["finished"] and not is_later_pass:
+            if row["finished"] and not run.is_later_pass:
                 return progress, True
             before = progress.touched.total()
-            if values:
-                progress.touched["stored_value"] += values
+            if run.values:
+                progress.touched["stored_value"] += run.values
             new_owner = request.transfer_to or row["transfer_to"]
             changed_canvases = await _leave_canvases(session, request.user_id, new_owner, progress)
-            since = row["began_at"] if is_later_pass else None
+            since = row["began_at"] if run.is_later_pass else None
             # A search of the tables reads all rows of some of them, so steps within the journal do not search them.
-            # The steps at the beginning do, because a request may end within the journal. The steps at the end do,
-            # because versions that were made meanwhile have the authors of the journal.
+            # The first steps do, because a request may end within the journal. The last steps do, because versions
+            # that were made meanwhile have the authors of the journal.
+            more = bool(changed_canvases)
+            if not more and not run.has_searched_tables:
+                more = await _erase_tables(session, request, progress)
+                run.has_searched_tables = not more
             more = (
-                bool(changed_canvases)
-                or (not progress.canvas_id and await _erase_tables(session, request, progress))
+                more
                 or await _erase_authors(session, request, progress, since)
                 or await _erase_tables(session, request, progress)
             )
@@ -223,12 +226,13 @@ class Erasure:
             )
             if more:
                 pass
-            elif is_last_pass:
+            elif run.is_last_pass:
                 await session.run("close_erasure", request.pseudonym)
-            elif is_later_pass:
+            elif run.is_later_pass:
                 await session.run("end_late_pass", request.pseudonym)
             else:
                 await session.run("finish_erasure", request.pseudonym)
+        run.values = 0
         metrics.ERASED_ROWS.inc(progress.touched.total() - before)
         for canvas_id in changed_canvases:
             await self._bus.broadcast(CANVAS_ACCESS_CHANGED, Empty(), canvas_id=canvas_id)

@@ -177,14 +177,14 @@ WITH changed AS (
 SELECT count(*) AS rows FROM changed
 
 -- name: erase_events
--- The event `user.erased` keeps the user's id, because receivers find the data that they erase by this id.
+-- The user's own event `user.erased` keeps the user's id, because receivers find the data that they erase by this id.
 WITH changed AS (
     UPDATE event SET actor = CASE WHEN actor = $1 THEN $2 ELSE actor END,
         entity_id = CASE WHEN entity_id = $1 THEN $2 ELSE entity_id END,
         data = replace(data::text, to_jsonb($1::text)::text, to_jsonb($2::text)::text)::jsonb
     WHERE id IN (
         SELECT id FROM event
-        WHERE type <> 'user.erased'
+        WHERE NOT (type = 'user.erased' AND entity_id = $1)
             AND (actor = $1 OR entity_id = $1 OR strpos(data::text, to_jsonb($1::text)::text) > 0)
         LIMIT $3
     ) RETURNING 1

@@ -512,11 +512,12 @@ async def test_canvas_that_is_removed_during_the_expiry_does_not_end_it(
         kept.append(await table.add(canvas_id, VersionKind.NAMED, "ann", "kept"))
     hook = Expiry(fresh.database, Past(fresh.database), workers).before_drop
     async with asyncio.timeout(30), fresh.tables.transaction():
-        # The hook waits with the content of the first version.
-        await fresh.tables.execute("LOCK TABLE version_content IN SHARE MODE")
+        # The hook waits with the content of the first version, because a removal locks the canvas first.
+        await fresh.tables.execute("SELECT FROM canvas WHERE id = $1 FOR UPDATE", canvas_ids[0])
         running = asyncio.create_task(hook(datetime.now(UTC)))
         await until_blocked(fresh.tables)
-        for deleted in ("canvas_member WHERE canvas_id", "canvas WHERE id"):
+        places = ("version WHERE canvas_id", "canvas_member WHERE canvas_id", "canvas WHERE id")
+        for deleted in places:
             await fresh.tables.execute(f"DELETE FROM {deleted} = $1", canvas_ids[0])
     await running
     assert kept[1] is not None

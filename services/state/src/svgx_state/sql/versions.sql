@@ -204,14 +204,15 @@ LIMIT $2
 
 -- name: keep_version_content
 -- Store the content of a revision once for all its named versions, and mark them with an empty `version.content`. Store
--- nothing for a canvas that was removed meanwhile.
-WITH kept AS (
-    INSERT INTO version_content (canvas_id, revision, content)
-    SELECT id, $2, $3 FROM canvas WHERE id = $1
-    FOR KEY SHARE
+-- nothing for a canvas that was removed meanwhile. The canvas is locked before its versions, as its removal does.
+WITH present AS MATERIALIZED (
+    SELECT id FROM canvas WHERE id = $1 FOR KEY SHARE
+), kept AS (
+    INSERT INTO version_content (canvas_id, revision, content) SELECT id, $2, $3 FROM present
     ON CONFLICT (canvas_id, revision) DO NOTHING
 )
-UPDATE version SET content = '' WHERE canvas_id = $1 AND revision = $2 AND content IS NULL AND name IS NOT NULL
+UPDATE version SET content = ''
+WHERE canvas_id = $1 AND revision = $2 AND content IS NULL AND name IS NOT NULL AND EXISTS (SELECT FROM present)
 
 -- name: drop_orphan_content
 -- Delete content without a version. Such content remains when the last two versions of a revision are deleted at the

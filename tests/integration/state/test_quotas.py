@@ -6,6 +6,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -564,8 +565,10 @@ async def test_change_of_an_outdated_version_is_refused_and_other_changes_are_br
     async with replica(backing):
         first = await set_quotas(client, account={"canvases": 5})
         second = await set_quotas(client, account={"canvases": 6}, version=first.version)
-        with pytest.raises(Conflict):
-            await set_quotas(client, account={"canvases": 7}, version=first.version)
+        changes: list[dict[str, Any]] = [{"account": {"canvases": 7}}, {"users": {"nobody": {}}}]
+        for change in changes:
+            with pytest.raises(Conflict):
+                await set_quotas(client, **change, version=first.version)
         await client.bus.settle()
         assert second in [each.quotas for each in reports.received]
 

@@ -70,21 +70,21 @@ class QuotaOperations:
         Raises `Conflict` for an outdated `version`, and `Invalid` for a new exception for an account or a canvas that
         does not exist.
         """
-        await self._check_exceptions(request)
+        present = await self._stored.in_force()
+        if request.version not in (None, present.version):
+            raise _outdated()
+        await self._check_exceptions(request, present)
         quotas = await self._stored.set(request, call.signed_in_caller().user_id)
         if quotas is None:
-            raise Conflict(
-                "the quotas were changed since this version; read them again", field="version"
-            )
+            raise _outdated()
         await self._bus.broadcast(QUOTAS_CHANGED, await self._counter.report())
         return quotas
 
-    async def _check_exceptions(self, request: SetQuotasRequest) -> None:
+    async def _check_exceptions(self, request: SetQuotasRequest, present: Quotas) -> None:
         """Raise `Invalid` for an unknown account or canvas that the request adds to the exceptions.
 
         Exceptions that are set already are not checked, because accounts and canvases may have been deleted since.
         """
-        present = await self._stored.in_force()
         new_users = [each for each in request.users if each not in present.users]
         await self._accounts.check_exist([(each, f"users.{each}") for each in new_users])
         if new_canvases := [each for each in request.canvases if each not in present.canvases]:
@@ -132,3 +132,7 @@ class QuotaOperations:
     async def report(self, _: QuotasRequest, __: Call) -> QuotaReport:
         """Return the quotas in force, and the accounts and canvases that are near to a bound."""
         return await self._counter.report()
+
+
+def _outdated() -> Conflict:
+    return Conflict("the quotas were changed since this version; read them again", field="version")

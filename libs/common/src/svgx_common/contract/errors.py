@@ -242,6 +242,10 @@ class DeadlineExceeded(SvgxError):
     status = 504
 
 
+TEMPORARY_ERRORS = (Unavailable, DeadlineExceeded, Overloaded)
+"""Errors after which the same request may succeed."""
+
+
 def _table(root: type[SvgxError]) -> dict[str, type[SvgxError]]:
     table = {root.code: root}
     for sub in root.__subclasses__():

@@ -7,12 +7,17 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from svgx_common.contract.collab import CANVAS_EDIT, OPEN, Edit, EditBatch, Saved
-from svgx_common.contract.errors import DeadlineExceeded, Overloaded, SvgxError, Unavailable
+from svgx_common.contract.errors import (
+    TEMPORARY_ERRORS,
+    DeadlineExceeded,
+    Overloaded,
+    SvgxError,
+    Unavailable,
+)
 from svgx_common.contract.operation import Channel
 from svgx_common.contract.state import CanvasRequest
 from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_common.messaging.headers import Headers
-from svgx_common.messaging.repetition import TEMPORARY_ERRORS
 from svgx_common.messaging.spans import trace_headers
 from svgx_common.messaging.wire import decode, encode
 from svgx_common.timing.bounded_wait import wait_at_most

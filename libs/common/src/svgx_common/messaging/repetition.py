@@ -13,14 +13,9 @@ from typing import Any, Generic, TypeVar
 from prometheus_client import Counter
 
 from svgx_common.contract.errors import (
-    DeadlineExceeded,
-    Overloaded,
+    TEMPORARY_ERRORS,
     SvgxError,
-    Unavailable,
 )
-
-TEMPORARY_ERRORS = (Unavailable, DeadlineExceeded, Overloaded)
-"""Errors after which the same request may succeed."""
 
 Result = TypeVar("Result")
 

@@ -6,7 +6,7 @@ from svgx_auth.accounts import Accounts
 from svgx_auth.audit import Origin
 from svgx_auth.erasure.account_erasure import AccountErasure
 from svgx_auth.handlers.callers import refuse_api_key
-from svgx_common.contract.errors import Forbidden, Invalid, Unavailable
+from svgx_common.contract.errors import TEMPORARY_ERRORS, Forbidden, Invalid, Unavailable
 from svgx_common.contract.policy import Role
 from svgx_common.contract.storage.erasure import (
     ERASE_AUTHOR,
@@ -17,7 +17,6 @@ from svgx_common.contract.storage.erasure import (
     OwnedCanvases,
 )
 from svgx_common.messaging.bus import Bus
-from svgx_common.messaging.repetition import TEMPORARY_ERRORS
 from svgx_common.messaging.responder import Call, Responder
 
 MARGIN_SECONDS = 2.0

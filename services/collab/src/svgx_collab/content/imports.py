@@ -16,6 +16,7 @@ from svgx_common.contract.collab import (
     SyncRequest,
 )
 from svgx_common.contract.errors import (
+    TEMPORARY_ERRORS,
     Internal,
     Overloaded,
     SvgxError,
@@ -26,7 +27,6 @@ from svgx_common.contract.live.rejections import Reason, Rejection
 from svgx_common.contract.storage.versions import VERSION_BEFORE_IMPORT, VersionBeforeImportRequest
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import Holder, ask_holder, ask_to_save
-from svgx_common.messaging.repetition import TEMPORARY_ERRORS
 from svgx_common.messaging.responder import Call
 from svgx_common.messaging.wire import decode, encode
 from svgx_workers.pool import Workers

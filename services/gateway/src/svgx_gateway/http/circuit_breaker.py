@@ -15,6 +15,7 @@ from prometheus_client import Counter, Gauge
 
 from svgx_common.contract import OPERATIONS
 from svgx_common.contract.errors import (
+    TEMPORARY_ERRORS,
     DeadlineExceeded,
     Internal,
     Overloaded,
@@ -45,7 +46,6 @@ PAUSE_SECONDS = 2.0
 _FailureTypes = tuple[type[DeadlineExceeded | Unavailable | Overloaded], ...]
 _NeutralTypes = tuple[type[Internal | DeadlineExceeded | Unavailable | Overloaded], ...]
 
-_DEFAULT_FAILURES: _FailureTypes = (DeadlineExceeded, Unavailable, Overloaded)
 _FAILURES_BY_POOL: dict[Pool, _FailureTypes] = {
     Pool.HEAVY: (DeadlineExceeded, Unavailable),
     Pool.OUTSIDE: (DeadlineExceeded, Overloaded),
@@ -53,7 +53,7 @@ _FAILURES_BY_POOL: dict[Pool, _FailureTypes] = {
     Pool.PASSWORD: (DeadlineExceeded, Unavailable),
     Pool.ASKING: (Overloaded,),
 }
-"""The errors that count as failures, for each pool where they differ from `_DEFAULT_FAILURES`."""
+"""The errors that count as failures, for each pool where they differ from `TEMPORARY_ERRORS`."""
 _NEUTRAL_BY_POOL: dict[Pool, _NeutralTypes] = {
     Pool.HEAVY: (Internal, Overloaded),
     Pool.OUTSIDE: (Internal, Unavailable),
@@ -79,7 +79,7 @@ class CircuitBreaker:
     ) -> None:
         self._name = name
         self._clock = clock
-        self._failure_types = _FAILURES_BY_POOL.get(pool, _DEFAULT_FAILURES)
+        self._failure_types = _FAILURES_BY_POOL.get(pool, TEMPORARY_ERRORS)
         self._neutral_types: _NeutralTypes = _NEUTRAL_BY_POOL.get(pool, (Internal,))
         self._failures = 0
         self._retry_at: float | None = None

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from svgx_common.contract.errors import (
+    TEMPORARY_ERRORS,
     Forbidden,
     NotFound,
     SvgxError,
@@ -18,7 +19,6 @@ from svgx_common.contract.errors import (
 from svgx_common.contract.operation import Operation, RequestModel
 from svgx_common.contract.policy import RateClass, Scope
 from svgx_common.messaging.caller import Caller
-from svgx_common.messaging.repetition import TEMPORARY_ERRORS
 from svgx_gateway.http import problems
 from svgx_gateway.identity.authenticator import Authenticator
 from svgx_gateway.identity.canvas_roles import CanvasRoles

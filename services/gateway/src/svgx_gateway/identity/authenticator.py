@@ -7,12 +7,12 @@ from functools import partial
 from starlette.requests import HTTPConnection
 
 from svgx_common.contract.errors import (
+    TEMPORARY_ERRORS,
     TooManyRequests,
     Unauthenticated,
 )
 from svgx_common.contract.storage.links import LINK_PREFIX
 from svgx_common.messaging.caller import Caller
-from svgx_common.messaging.repetition import TEMPORARY_ERRORS
 from svgx_gateway.identity.api_keys import API_KEY_PREFIX, ApiKeys
 from svgx_gateway.identity.credentials import (
     header_api_key,

@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 import structlog
 
 from svgx_common.background import STARTUP_SECONDS, BackgroundTasks
-from svgx_common.contract.errors import SvgxError
+from svgx_common.contract.errors import TEMPORARY_ERRORS, SvgxError
 from svgx_common.contract.storage.backups import Verification, VerificationStatus
 from svgx_common.contract.storage.events import BackupFailed, RestoreFailed
 from svgx_common.events.outbox import emit
-from svgx_common.messaging.repetition import TEMPORARY_ERRORS
 from svgx_common.postgres import Database
 from svgx_state.backups import metrics
 from svgx_state.backups.adoption import Adoption

@@ -6,9 +6,8 @@ from collections import OrderedDict
 import structlog
 
 from svgx_common.contract.auth import FoundAccount
-from svgx_common.contract.errors import Unavailable
+from svgx_common.contract.errors import TEMPORARY_ERRORS, Unavailable
 from svgx_common.contract.policy import CanvasRole
-from svgx_common.messaging.repetition import TEMPORARY_ERRORS
 from svgx_state.accounts import Accounts
 from svgx_state.permissions import effective_role
 

@@ -8,6 +8,7 @@ from starlette.websockets import WebSocket
 
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import (
+    TEMPORARY_ERRORS,
     Conflict,
     Forbidden,
     SvgxError,
@@ -42,7 +43,6 @@ from svgx_common.contract.live.locks import (
 )
 from svgx_common.contract.operation import Operation, ReplyModel, RequestModel
 from svgx_common.messaging.bus import Bus
-from svgx_common.messaging.repetition import TEMPORARY_ERRORS
 from svgx_gateway.http.proxies import client_of
 from svgx_gateway.observability import socket_spans
 from svgx_gateway.quotas.enforcement import QuotaEnforcement

@@ -6,8 +6,7 @@ from typing import TypeVar
 
 from prometheus_client import Counter, Gauge
 
-from svgx_common.contract.errors import DeadlineExceeded, Overloaded, Unavailable
-from svgx_common.messaging.repetition import TEMPORARY_ERRORS
+from svgx_common.contract.errors import TEMPORARY_ERRORS, DeadlineExceeded, Overloaded, Unavailable
 
 RETRY_SECONDS = 25.0
 """Time limit for all attempts at a request, in seconds. Beyond it, the connection is closed with `OVERLOADED`.

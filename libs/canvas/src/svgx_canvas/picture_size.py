@@ -7,8 +7,9 @@ from svgx_canvas import css
 from svgx_canvas.tree import Canvas
 
 _LENGTH = re.compile(
-    r"\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)\s*(px|pt|pc|mm|cm|in|em|ex|%|)\s*"
+    r"\s*+([-+]?(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][-+]?[0-9]++)?)\s*+(px|pt|pc|mm|cm|in|em|ex|%|)\s*+"
 )
+"""A number and its unit. The quantifiers are possessive, so that matching takes linear time."""
 _PIXELS = {
     "": 1.0,
     "px": 1.0,

@@ -45,7 +45,11 @@ _AllowedName = Callable[[str], bool]
 _STRINGS_AND_COMMENTS = re.compile(r""""[^"\n]*"|'[^'\n]*'|/\*.*?(?:\*/|\Z)""", re.DOTALL)
 _MARKUP = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\\.|<[A-Za-z/!?]""", re.DOTALL)
 _MARKUP_IN_STRING = re.compile(r"\\[^\\<{}]|\\(\\)|\\?([<{}])", re.DOTALL)
-_SPACE_AFTER_FRAGMENT = re.compile(r"url\([ \t\n\r\f]*#[^ )]*[\t\n\r\f]", re.IGNORECASE)
+_SPACE_AFTER_FRAGMENT = re.compile(r"url\([ \t\n\r\f]*+#[^ ()\t\n\r\f]*+[\t\n\r\f(]", re.IGNORECASE)
+"""A tab or line end after the fragment in `url()`, or a "(" in the fragment.
+
+The fragment ends at "(", so that matching takes linear time.
+"""
 
 
 def clean_declarations(text: str, report: ReportDropped) -> str:

@@ -44,7 +44,7 @@ def raw_document(svg: bytes) -> bytes | None:
     if root is None:
         return None
     elements: dict[str, object] = {}
-    orders = first_keys(10_000)
+    orders = first_keys(30_000)
 
     def add(content: dict[str, object], parent: str) -> str:
         identifier = f"e{len(elements)}"

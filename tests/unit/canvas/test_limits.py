@@ -195,6 +195,11 @@ def _svg_picture(content: str) -> str:
     return f'<image href="data:image/svg+xml;base64,{base64.b64encode(file).decode()}"/>'
 
 
+def _numbered(text: str, count: int) -> str:
+    """Return a text `count` times, each with the next number from 1 on in place of "{}"."""
+    return "".join(text.format(index + 1) for index in range(count))
+
+
 BOMBS = {
     **{
         f"circle of each {name}{' after its group' * (not first)}": _through_undrawn(*parts, first=first)
@@ -263,6 +268,25 @@ BOMBS = {
     "layers of masks": HEAD
     + "".join(f'<mask id="m{index + 1}" mask="url(#m{index})">{RECT}</mask>' for index in range(90))
     + '<g mask="url(#m90)"/></svg>',
+    "patterns inherited from one style": HEAD
+    + _numbered('<pattern id="p{}"/>', 1000)
+    + '<g style="' + _numbered("fill:url(#p{});", 1000) + '">' + "<rect/>" * 10_000 + "</g></svg>",
+    **{
+        f"{count} {name}s of one class in {elements} elements": HEAD
+        + "<style>" + _numbered(f".a{{{{{prop}:url(#p{{}})}}}}", count) + "</style>"
+        + _numbered(f'<{name} id="p{{}}"/>', count)
+        + '<g class="a">' + '<rect class="a"/>' * elements + "</g></svg>"
+        for name, prop, count, elements in (
+            ("pattern", "fill", 1000, 10_000),
+            ("pattern", "stroke", 3000, 12_000),
+            ("marker", "marker-end", 3000, 12_000),
+            ("mask", "mask", 3000, 12_000),
+        )
+    },
+    "layers of one class in many elements": HEAD
+    + "<style>" + _numbered(".a{{opacity:.{}}}", 2000) + "</style>" + '<g class="a"/>' * 20_000 + "</svg>",
+    "declarations of many selectors": HEAD
+    + "<style>" + _numbered(".a{},", 30_000) + "a{" + _numbered("opacity:.{};", 14_000) + "}</style><g/></svg>",
     "filter steps": HEAD + '<filter id="f">' + "<feOffset/>" * 100 + '</filter><g filter="url(#f)"/></svg>',
 }  # fmt: skip
 

@@ -52,6 +52,15 @@ REPETITIONS = {
         for name in ("width", "height")
         for unit in ("1", " ", ".", "e1")
     },
+    "gradients of one class": "".join(
+        (
+            "<style>",
+            *(f".a{{fill:url(#p{index})}}" for index in range(4200)),
+            "</style>",
+            *(f'<linearGradient id="p{index}"/>' for index in range(4200)),
+            '<g class="a">' + '<rect class="a"/>' * 2500 + "</g>",
+        )
+    ),
     "width of digits in the root of a picture": (
         '<image href="data:image/svg+xml,'
         f"%3Csvg xmlns='http://www.w3.org/2000/svg' width='{_repeated('1')}x'/%3E"

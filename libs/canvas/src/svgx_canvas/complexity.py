@@ -7,9 +7,9 @@ costs, with measurements of resvg 0.48. All costs are upper bounds: a style rule
 part of its selector could match, and elements that are not drawn where they stand, such as those in `defs`, count too.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from svgx_canvas import css
 from svgx_canvas.allow_list import IMAGE_ELEMENTS, PRESENTATION_ATTRIBUTES, READ_BY_RESVG
@@ -41,6 +41,8 @@ An inherited reference may close a circle, and has no cost of its own.
 """
 _HREF_ELEMENTS = frozenset({"use", "tref", "feImage", "pattern", "filter"})
 _GRADIENTS = frozenset({"linearGradient", "radialGradient"})
+_Patterns = dict[int, Element]
+"""Different patterns, by their `id()`."""
 _MAX_COUNT = 1 << 62
 """The largest count. A larger result is replaced by it, because arithmetic with very long integers is slow."""
 
@@ -131,27 +133,31 @@ def _check_expanded_elements(count: int, limits: Limits) -> None:
 
 
 @dataclass(slots=True)
-class _Declarations:
-    """The declarations of `_WATCHED_PROPERTIES` in all style sheets."""
+class _Effect:
+    """The part of an element's cost that comes from declarations."""
 
-    by_key: dict[tuple[str, str], dict[tuple[str, str], None]] = field(
-        default_factory=lambda: defaultdict(dict)
-    )
-    """Maps the key of a selector (see `css.sheet_declarations`) to the different names and values of its declarations.
+    references: list[tuple[str, Element]]
+    """The elements that the declarations refer to, each with the name of the referring property.
 
-    The values of the inner dictionaries have no meaning.
+    A gradient in a paint is left out, because it costs nothing.
     """
+    patterns: dict[str, _Patterns]
+    """The patterns in `references`, by the names of the paints."""
+    layers: int
+    functions: int
+    """The number of filter functions, such as `blur()`."""
+    inherits: bool
+    """Whether a declaration may inherit a clip path, a mask or a filter."""
 
-    def of(self, element: Element) -> Iterator[tuple[str, str]]:
-        """Yield the declarations that may apply to an element."""
-        if not self.by_key:
-            return
-        keys = [("any", ""), ("type", element.tag)]
-        if "id" in element.attrs:
-            keys.append(("id", element.attrs["id"]))
-        keys += [("class", name) for name in css.class_names(element.attrs.get("class", ""))]
-        for key in keys:
-            yield from self.by_key.get(key, ())
+
+@dataclass(slots=True)
+class _KeyDeclarations:
+    """The declarations in all style sheets that have a selector with the same key (see `css.Key`)."""
+
+    costly: dict[tuple[str, str], None] = field(default_factory=dict)
+    """The different names and values of the declarations that cost something. The dictionary's values are unused."""
+    paints: set[str] = field(default_factory=set)
+    """The properties of `_PAINTS` that any of the declarations sets."""
 
 
 @dataclass(slots=True)
@@ -194,7 +200,7 @@ class _Step:
 class _Meter:
     """Computes the cost of one canvas. `total` is the result."""
 
-    def __init__(self, canvas: Canvas, limits: Limits, repeated: int = 0) -> None:
+    def __init__(self, canvas: Canvas, limits: Limits, counted: int = 0) -> None:
         self._limits = limits
         # Make the root an element, so that its own opacity or mask counts too.
         root = Element("", "svg", attrs=canvas.attrs, children=canvas.children)
@@ -202,7 +208,9 @@ class _Meter:
         """Maps an id to the first element that has it: the target in browsers, and that of `use` in resvg."""
         self._last_by_id: dict[str, Element] = {}
         """Maps an id to the last element that has it and that resvg reads: the target of resvg's other references."""
-        self._sheet = _Declarations()
+        self._sheet: dict[css.Key, _KeyDeclarations] = {}
+        self._sheet_effects: dict[css.Key, _Effect] = {}
+        """Maps the keys of `_sheet` to the effects of their declarations, each computed once for all elements."""
         self._selectors = 0
         self._css_pixels = 0
         self._pictures: list[Canvas] = []
@@ -210,12 +218,15 @@ class _Meter:
         """Maps the `id()` of an element and the kind of its reference to the reference."""
         self._costs: dict[int, Cost] = {}
         """Maps the `id()` of an element to its cost."""
-        self._inherited: dict[int, list[tuple[str, Element]]] = {}
-        """Maps the `id()` of an element to the patterns that it may inherit, each with its kind."""
+        self._inherited: dict[int, dict[str, _Patterns]] = {}
+        """Maps the `id()` of an element to the patterns that it may inherit, by the names of the paints.
+
+        Elements that inherit the same patterns share these dictionaries.
+        """
         self._nodes: dict[int, _Node] = {}
         """Maps the `id()` of an element on a circle to its node, until the element has a cost that can be stored."""
-        self.repeated = repeated
-        """The number of parts of all steps with a cost that could not be stored, including those of other pictures."""
+        self.counted = counted
+        """The sum of all calls of `_count`, including those for other pictures."""
         unread: set[int] = set()
         elements = 0
         for element in (root, *canvas.walk()):
@@ -233,6 +244,7 @@ class _Meter:
                 self._add_style_sheet("".join(child.text for child in element.children))
         # The cost has at least these matches. With many more, its computation would take minutes.
         _check_style_matches(self._selectors * elements, limits)
+        self._sheet_effects = {key: self._effect(each.costly) for key, each in self._sheet.items()}
         targets = (*self._by_id.values(), *self._last_by_id.values())
         if any(element.tag == "pattern" for element in targets):
             self._inherit_patterns(root)
@@ -242,40 +254,89 @@ class _Meter:
         self.total.pictures = self._pictures
         self.total.circular = [*self._circular.values()]
 
+    def _count(self, parts: int) -> None:
+        """Count parts of elements, mostly references, while the cost is computed.
+
+        Almost each part is one more element after the expansion. So the limit `expanded_elements` bounds the parts too.
+        Otherwise a small file could have many millions of them, and their computation would take minutes.
+        """
+        self.counted += parts
+        _check_expanded_elements(self.counted, self._limits)
+
     def _add_style_sheet(self, sheet: str) -> None:
         self._selectors += css.selector_count(sheet)
-        for key, name, value in css.sheet_declarations(sheet, _WATCHED_PROPERTIES):
-            self._sheet.by_key[key][name, value] = None
+        for keys, declarations in css.sheet_declarations(sheet, _WATCHED_PROPERTIES).items():
+            paints = _PAINTS.intersection(name for name, _ in declarations)
+            costly = {pair: None for pair in declarations if _is_costly(*pair)}
+            self._count(len(keys) * len(costly))
+            for key in keys:
+                known = self._sheet.setdefault(key, _KeyDeclarations())
+                known.costly.update(costly)
+                known.paints.update(paints)
+
+    def _sheet_keys(self, element: Element) -> list[css.Key]:
+        """Return the keys of the selectors that may match an element and that a style sheet has."""
+        if not self._sheet:
+            return []
+        keys = [("any", ""), ("type", element.tag)]
+        if "id" in element.attrs:
+            keys.append(("id", element.attrs["id"]))
+        classes = dict.fromkeys(css.class_names(element.attrs.get("class", "")))
+        return [
+            key for key in (*keys, *(("class", name) for name in classes)) if key in self._sheet
+        ]
+
+    def _effect(self, declarations: Iterable[tuple[str, str]]) -> _Effect:
+        effect = _Effect(references=[], patterns={}, layers=0, functions=0, inherits=False)
+        for name, value in declarations:
+            if name in _LAYER_PROPERTIES:
+                effect.layers += _makes_layer(name, value)
+                continue
+            effect.inherits |= _inherits_effect(name, value)
+            if name == "filter":
+                effect.functions += css.filter_functions(value)
+            for target in self._targets(css.value_ids(value)):
+                if name not in _PAINTS:
+                    effect.references.append((name, target))
+                elif target.tag not in _GRADIENTS:
+                    effect.references.append((name, target))
+                    if target.tag == "pattern":
+                        effect.patterns.setdefault(name, {})[id(target)] = target
+        return effect
 
     def _inherit_patterns(self, root: Element) -> None:
         """Fill `_inherited`. The content of a pattern may inherit the pattern itself."""
-        pending: list[tuple[Element, dict[str, list[Element]]]] = [(root, {})]
+        pending: list[tuple[Element, dict[str, _Patterns]]] = [(root, {})]
         while pending:
             element, inherited = pending.pop()
-            own: dict[str, list[Element]] = {}
-            for name, value in self._watched(element):
-                if name in _PAINTS and value not in _INHERITING_VALUES:
-                    own.setdefault(name, []).extend(self._patterns(value))
+            own = [*_own_declarations(element)]
+            keys = self._sheet_keys(element)
+            set_by_sheet = set().union(*(self._sheet[key].paints for key in keys))
+            replaced = {
+                name for name, value in own if name in _PAINTS and value not in _INHERITING_VALUES
+            }
             # A style sheet may apply to the element or not.
-            sheet = {name for name, _ in self._sheet.of(element)}
-            paints = {**inherited, **own}
-            for name in sheet & inherited.keys() & own.keys():
-                paints[name] = inherited[name] + own[name]
-            if element.tag in _PAINTED:
-                references = [
-                    (_INHERITED + name, target)
-                    for name, targets in inherited.items()
-                    if name not in own or name in sheet
-                    for target in targets
-                ]
-                if references:
-                    self._inherited[id(element)] = references
-            pending += [(child, paints) for child in element.children if child.tag != TEXT]
+            replaced -= set_by_sheet
+            kept = inherited
+            if not replaced.isdisjoint(inherited):
+                kept = {name: inherited[name] for name in inherited.keys() - replaced}
+            if kept and element.tag in _PAINTED:
+                self._inherited[id(element)] = kept
+            children = [child for child in element.children if child.tag != TEXT]
+            if children:
+                effects = (self._effect(own), *(self._sheet_effects[key] for key in keys))
+                passed_on = self._with_patterns(kept, effects)
+                pending += [(child, passed_on) for child in children]
 
-    def _patterns(self, value: str) -> Iterator[Element]:
-        for target in self._targets(css.value_ids(value)):
-            if target.tag == "pattern":
-                yield target
+    def _with_patterns(
+        self, inherited: dict[str, _Patterns], effects: Iterable[_Effect]
+    ) -> dict[str, _Patterns]:
+        """Return inherited patterns and those of an element's declarations, by the names of the paints."""
+        for effect in effects:
+            for name, patterns in effect.patterns.items():
+                inherited = {**inherited, name: inherited.get(name, {}) | patterns}
+                self._count(len(inherited[name]))
+        return inherited
 
     def _cost(self, root: Element) -> Cost:
         """Return the cost of the root, without recursion.
@@ -305,8 +366,7 @@ class _Meter:
                 self._nodes.pop(key, None)
             else:
                 self._nodes[key] = step.node
-                self.repeated += len(step.node.parts)
-                _check_expanded_elements(self.repeated, self._limits)
+                self._count(len(step.node.parts))
             if not stack:
                 return cost
             stack[-1].costs.append(cost)
@@ -331,7 +391,7 @@ class _Meter:
                     self._costs[key] = cost = self._sum(node, [])
                 else:
                     step.lowest = min(step.lowest, place)
-                    self._add_circular(_last_reference(stack[place:]))
+                    self._add_circular(_last_reference(stack, place))
             costs.append(cost)
         return None
 
@@ -345,19 +405,13 @@ class _Meter:
             return node
         parts = [child for child in element.children if child.tag != TEXT]
         children = len(parts)
-        watched = [*self._watched(element)]
+        effects = [self._effect(_own_declarations(element))]
+        effects += [self._sheet_effects[key] for key in self._sheet_keys(element)]
         kinds: list[str] = []
-        for kind, target in self._references(element, watched):
+        for kind, target in self._references(element, effects):
             kinds.append(kind)
             parts.append(target)
-        for kind, target in self._inherited.get(id(element), ()):
-            kinds.append(kind)
-            parts.append(target)
-        layers = functions = 0
-        for name, value in watched:
-            layers += _makes_layer(name, value)
-            if name == "filter":
-                functions += css.filter_functions(value)
+        self._count(len(kinds))
         pictures = self._picture_costs(element) if element.tag in IMAGE_ELEMENTS else []
         shapes, vertices = (1, _vertices(element)) if element.tag in _SHAPES else (0, 0)
         return _Node(
@@ -368,11 +422,9 @@ class _Meter:
             shapes=shapes,
             vertices=vertices,
             operations=_operations(element),
-            layers=layers,
-            functions=functions,
-            inherits=any(
-                name in _EFFECTS and value.strip() == "inherit" for name, value in watched
-            ),
+            layers=sum(effect.layers for effect in effects),
+            functions=sum(effect.functions for effect in effects),
+            inherits=any(effect.inherits for effect in effects),
             pictures=pictures,
         )
 
@@ -401,9 +453,8 @@ class _Meter:
             elif kind in _MARKERS:
                 cost.add(inner, cost.vertices)
             elif kind in _PAINTS:
-                if target.tag not in _GRADIENTS:
-                    cost.add(inner, cost.shapes)
-                    referred_layers = max(referred_layers, inner.layers + 1)
+                cost.add(inner, cost.shapes)
+                referred_layers = max(referred_layers, inner.layers + 1)
             else:
                 # A clip path, a mask and a filter each paint on a layer, and each step of a filter on one more layer.
                 cost.add(inner, 1 + cost.inheriting)
@@ -427,8 +478,8 @@ class _Meter:
                     costs.append(Cost(elements=0, depth=0, pixels=raster.width * raster.height))
                 case (SvgPicture() as picture, _):
                     canvas = nested_canvas(picture, self._limits)
-                    meter = _Meter(canvas, self._limits, self.repeated)
-                    self.repeated = meter.repeated
+                    meter = _Meter(canvas, self._limits, self.counted)
+                    self.counted = meter.counted
                     inner = meter.total
                     self._pictures += [canvas, *inner.pictures]
                     inner.layers += 1
@@ -440,30 +491,22 @@ class _Meter:
                     pass
         return costs
 
-    def _watched(self, element: Element) -> Iterator[tuple[str, str]]:
-        """Yield name and value of each watched property that the attributes, the style or a style sheet may set."""
-        attrs = element.attrs
-        for name in _WATCHED_PROPERTIES.intersection(attrs):
-            yield name, attrs[name]
-        if "style" in attrs:
-            yield from css.declarations(attrs["style"], _WATCHED_PROPERTIES)
-        yield from self._sheet.of(element)
-
     def _references(
-        self, element: Element, watched: list[tuple[str, str]]
+        self, element: Element, effects: Iterable[_Effect]
     ) -> Iterator[tuple[str, Element]]:
-        """Yield the elements that an element refers to, each with the name of the referring property, or "href".
+        """Yield the elements that an element refers to, each with its kind (see `_Node.kinds`).
 
-        `watched` has the watched properties of the element.
+        `effects` are the effects of the element's declarations.
         """
         if element.tag in _HREF_ELEMENTS:
             for name in ("href", "xlink:href"):
                 for target in self._targets(css.href_ids(element.attrs.get(name, ""))):
                     yield HREF, target
-        for name, value in watched:
-            if name not in _LAYER_PROPERTIES:
-                for target in self._targets(css.value_ids(value)):
-                    yield name, target
+        for effect in effects:
+            yield from effect.references
+        for name, patterns in self._inherited.get(id(element), {}).items():
+            for target in patterns.values():
+                yield _INHERITED + name, target
 
     def _targets(self, ids: Iterable[str]) -> Iterator[Element]:
         """Yield the elements with these ids: for an id that several elements have, the first and the last one."""
@@ -475,12 +518,22 @@ class _Meter:
                 yield last
 
 
-def _last_reference(circle: Sequence[_Step]) -> CircularReference:
+def _own_declarations(element: Element) -> Iterator[tuple[str, str]]:
+    """Yield name and value of each watched property that the attributes or the style of an element set."""
+    attrs = element.attrs
+    for name in _WATCHED_PROPERTIES.intersection(attrs):
+        yield name, attrs[name]
+    if "style" in attrs:
+        yield from css.declarations(attrs["style"], _WATCHED_PROPERTIES)
+
+
+def _last_reference(stack: Sequence[_Step], place: int) -> CircularReference:
     """Return the last reference of a circle. The next part of each step is the next element of the circle.
 
-    A circle has at least one reference, because no element is its own descendant.
+    The steps of the circle are those from `place` on. At least one of them has a reference as its next part, because no
+    element is its own descendant.
     """
-    for step in reversed(circle):
+    for step in islice(reversed(stack), len(stack) - place):
         index = len(step.costs) - step.node.children
         if index >= 0:
             kind = step.node.kinds[index]
@@ -515,6 +568,19 @@ def nested_canvas(picture: SvgPicture, limits: Limits) -> Canvas:
 
 def _makes_layer(name: str, value: str) -> bool:
     return name in _LAYER_PROPERTIES and value.strip() not in _VALUES_WITHOUT_LAYER
+
+
+def _inherits_effect(name: str, value: str) -> bool:
+    return name in _EFFECTS and value.strip() == "inherit"
+
+
+def _is_costly(name: str, value: str) -> bool:
+    """Return whether a declaration of a watched property costs something."""
+    if name in _LAYER_PROPERTIES:
+        return _makes_layer(name, value)
+    if _inherits_effect(name, value) or (name == "filter" and css.filter_functions(value) > 0):
+        return True
+    return bool(css.value_ids(value))
 
 
 _COMMANDS = "MmLlHhVvCcSsQqTtAaZz"

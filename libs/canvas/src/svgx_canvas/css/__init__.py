@@ -12,6 +12,7 @@ from svgx_canvas.css.cleaning import (
     without_variable_pictures,
 )
 from svgx_canvas.css.costs import (
+    Key,
     bitmap_pixels,
     declarations,
     selector_count,
@@ -33,6 +34,7 @@ from svgx_canvas.css.values import (
 
 __all__ = [
     "MAX_NUMBER",
+    "Key",
     "bitmap_pixels",
     "class_names",
     "clean_declarations",

@@ -1,5 +1,6 @@
 """Find the selectors and declarations of CSS that determine the cost of rendering a canvas."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
@@ -63,14 +64,16 @@ def _declarations_of_resvg(text: str, known: Iterable[tuple[str, str]]) -> list[
     return [pair for pair in resvg_reading.declarations(text) if effect(*pair) not in effects]
 
 
-def sheet_declarations(text: str, watched: frozenset[str]) -> list[tuple[Key, str, str]]:
+def sheet_declarations(
+    text: str, watched: frozenset[str]
+) -> dict[frozenset[Key], dict[tuple[str, str], None]]:
     """Return the declarations of `watched` properties in a cleaned style sheet.
 
-    Each entry is the key of a selector, the property's name and its value. A declaration directly in an at-rule has the
-    keys of the style rule around the at-rule. Without such a style rule, the key is ("any", ""). The declarations
-    include those that only resvg finds.
+    The result maps the keys of a rule's selectors to the different names and values of its declarations. The values of
+    the inner dictionaries are unused. A declaration directly in an at-rule has the keys of the style rule around the
+    at-rule. Without such a style rule, the key is ("any", ""). The declarations include those that only resvg finds.
     """
-    entries: list[tuple[Key, str, str]] = []
+    found: dict[frozenset[Key], dict[tuple[str, str], None]] = defaultdict(dict)
     for node, keys in _all_nodes(text):
         if isinstance(node, ast.Declaration):
             pairs = [(node.lower_name, write_tokens(node.value).strip())]
@@ -81,8 +84,10 @@ def sheet_declarations(text: str, watched: frozenset[str]) -> list[tuple[Key, st
                 if isinstance(inner, ast.Declaration)
             ]
             pairs = _declarations_of_resvg(write_tokens(node.content), own)
-        entries += [(key, name, value) for name, value in pairs if name in watched for key in keys]
-    return entries
+        for name, value in pairs:
+            if name in watched:
+                found[keys][name, value] = None
+    return found
 
 
 def _all_nodes(

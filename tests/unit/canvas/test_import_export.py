@@ -83,8 +83,59 @@ def test_document_type_of_the_w3c_is_accepted_and_not_fetched() -> None:
         '<!ENTITY ns_svg "http://www.w3.org/2000/svg"><!ENTITY white "#ffffff">'
         '<!ATTLIST rect onload CDATA "alert(1)">]>'
     )
-    file = f'<?xml version="1.0"?>{dtd}<svg xmlns="&ns_svg;"><rect fill="&white;"/><text>&nbsp;x</text></svg>'
+    file = f'<?xml version="1.0"?>{dtd}<svg xmlns="&ns_svg;"><rect fill="&white;"/><text>x</text></svg>'
     assert round_trip(file.encode()) == f'<svg {XMLNS}><rect fill="#ffffff"/><text>x</text></svg>'
+
+
+_XHTML = '"-//W3C//DTD XHTML 1.1 plus MathML 2.0 plus SVG 1.1//EN" "http://www.w3.org/2002/04/xhtml-math-svg/x.dtd"'
+
+
+@pytest.mark.parametrize(
+    ("head", "line", "column"),
+    [
+        ("", 1, 0),
+        ('<?xml version="1.0"?>', 1, 21),
+        ('<?xml version="1.0" encoding="iso-8859-1" standalone="no" ?>\n', 2, 0),
+        ("<?xml version='1.0'\r\nstandalone = 'no'?>", 2, 19),
+        ('<?xml version="1.0" standalone="yes"?>', 1, 38),
+        ("\n<!-- standalone -->", 1, 19),
+    ],
+)
+@pytest.mark.parametrize(
+    ("content", "index"), [("<text>A&copy;B</text>", 7), ('<rect x="&a;&#65;&amp;&copy;&b;"/>', 0)]
+)
+def test_reference_to_an_undeclared_entity_is_refused_with_its_name_and_place(
+    content: str, index: int, head: str, line: int, column: int
+) -> None:
+    """The place is that of the reference, or that of the element with the attribute. Proves R-SVG-17."""
+    before = f"<!DOCTYPE svg PUBLIC {_XHTML} [<!ENTITY a 'b'>]><svg {XMLNS}><g id='&a;'/>"
+    file = f"{head}{before}{content}</svg>".encode()
+    with pytest.raises(SvgRefused) as refused:
+        import_svg(file, None)
+    column += len(before) + index
+    assert (refused.value.code, refused.value.field) == ("malformed", "svg")
+    assert f"undefined entity copy (line {line}, column {column})" in refused.value.detail
+
+
+@pytest.mark.parametrize("head", ["<?xml encoding='utf-8'?>", "<?xml ?>"])
+def test_malformed_xml_declaration_is_refused(head: str) -> None:
+    with pytest.raises(SvgRefused) as refused:
+        import_svg(f"{head}<svg {XMLNS}/>".encode(), None)
+    assert refused.value.code == "malformed"
+
+
+def test_default_of_an_attribute_in_the_document_type_is_reported() -> None:
+    """Such a default is not added to the elements. Only the defaults of namespaces count. Proves R-SVG-17."""
+    dtd = (
+        '<!ATTLIST rect fill CDATA "red" x CDATA #IMPLIED y CDATA #FIXED "1">'
+        f'<!ATTLIST svg xmlns CDATA #FIXED "{XMLNS[7:-1]}" xmlns:a CDATA "urn:a" width CDATA #REQUIRED>'
+    )
+    imported = import_svg(f"<!DOCTYPE svg [{dtd}]><svg><rect x='2'/></svg>".encode(), None)
+    assert export_svg(imported.update).decode() == f'<svg {XMLNS}><rect x="2"/></svg>'
+    assert set(imported.dropped) == {
+        Dropped("rect@fill", "doctype default", 1),
+        Dropped("rect@y", "doctype default", 1),
+    }
 
 
 @pytest.mark.parametrize("system", ["file:///etc/passwd", "http://example.org/a.dtd", "local.dtd"])

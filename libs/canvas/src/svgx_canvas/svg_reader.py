@@ -41,6 +41,11 @@ _MAX_AMPLIFICATION = 100
 module checks `Limits.entity_expansion` earlier, before any entity is expanded."""
 
 _REFERENCE = re.compile(rb"&([^&;#<>\s]+);")
+_PREDEFINED = frozenset({b"amp", b"lt", b"gt", b"quot", b"apos"})
+_XML_DECLARATION = re.compile(rb"<\?xml[ \t\r\n][^?]*+(?=\?>)")
+_NOT_STANDALONE = re.compile(rb"""(?<=[ \t\r\n])standalone[ \t\r\n]*=[ \t\r\n]*(?:"no"|'no')""")
+_STANDALONE = b'standalone="yes"'
+_LINE_END = re.compile(rb"\r\n?|\n")
 _W3C_URL = re.compile(r"https?://www\.w3\.org/")
 
 
@@ -122,13 +127,14 @@ class _Reader:
         parser.CharacterDataHandler = self._characters
         parser.ProcessingInstructionHandler = self._instruction
         parser.EntityDeclHandler = self._entity
-        parser.AttlistDeclHandler = self._declaration
+        parser.AttlistDeclHandler = self._attribute_default
         parser.ElementDeclHandler = self._declaration
         parser.NotationDeclHandler = self._declaration
         parser.StartDoctypeDeclHandler = self._doctype_starts
         parser.EndDoctypeDeclHandler = self._doctype_ends
+        head, rest = _standalone(self._data)
         try:
-            parser.Parse(self._data, True)
+            parser.Parse(head + rest, True)
         except expat.ExpatError as error:
             reason = expat.ErrorString(error.code)
             if reason == expat.errors.XML_ERROR_AMPLIFICATION_LIMIT_BREACH:
@@ -138,15 +144,27 @@ class _Reader:
                     _MAX_AMPLIFICATION,
                     detail=f"entities make the file more than {_MAX_AMPLIFICATION} times as large",
                 ) from None
+            if reason == expat.errors.XML_ERROR_UNDEFINED_ENTITY:
+                reason += f" {self._undeclared_entity(head + rest, parser.ErrorByteIndex)}"
+            column = error.offset
+            if error.lineno == 1 + len(_LINE_END.findall(head)):
+                column -= len(head) + len(rest) - len(self._data)
             raise SvgRefused(
                 "malformed",
                 "svg",
-                detail=f"not well-formed XML: {reason} (line {error.lineno}, column {error.offset})",
+                detail=f"not well-formed XML: {reason} (line {error.lineno}, column {column})",
             ) from None
         if self._canvas is None:
             raise SvgRefused("malformed", "svg", detail="the file has no svg element")
         remove_variable_pictures(self._canvas, self._report.add)
         return self._canvas
+
+    def _undeclared_entity(self, data: bytes, start: int) -> str:
+        """Return the name of the first undeclared entity in a reference or start tag, which begins at `start`."""
+        known = {*self._entity_lengths, *_PREDEFINED}
+        names = (found[1] for found in _REFERENCE.finditer(data, start))
+        undeclared = (name for name in names if name not in known)
+        return next(undeclared, b"").decode()[:64]
 
     # Handlers of the document type
 
@@ -192,6 +210,14 @@ class _Reader:
             self._declarations,
             "declarations in the document type",
         )
+
+    def _attribute_default(
+        self, tag: str, name: str, _type: str, default: str | None, _required: bool
+    ) -> None:
+        """Report the default of an attribute, because the attribute is not added. Namespaces get their defaults."""
+        self._declaration()
+        if default is not None and name != "xmlns" and not name.startswith("xmlns:"):
+            self._report.add(f"{tag}@{name}", "doctype default")
 
     def _doctype_ends(self) -> None:
         # expat has expanded no entity yet. An entity reference has exactly one spelling, so a search finds all of them.
@@ -331,3 +357,18 @@ class _Reader:
 
     def _instruction(self, target: str, _data: str) -> None:
         self._report.add(f"<?{target[:64]}?>", "processing instruction")
+
+
+def _standalone(data: bytes) -> tuple[bytes, bytes]:
+    """Return the XML declaration of a file, changed so that the file is standalone, and the rest of the file.
+
+    With an external document type, which may declare entities, expat leaves out a reference to an undeclared entity. In
+    a standalone file, such a reference is an error (XML 1.0, 4.1).
+    """
+    declaration = _XML_DECLARATION.match(data)
+    if declaration is None:
+        return b'<?xml version="1.0" ' + _STANDALONE + b"?>", data
+    head, rest = declaration[0], data[declaration.end() :]
+    if b"standalone" in head:
+        return _NOT_STANDALONE.sub(_STANDALONE, head), rest
+    return head + b" " + _STANDALONE, rest

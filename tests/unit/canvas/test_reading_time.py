@@ -66,6 +66,11 @@ REPETITIONS = {
         f"%3Csvg xmlns='http://www.w3.org/2000/svg' width='{_repeated('1')}x'/%3E"
         '"/>'
     ),
+    **{
+        f"{name} that many patterns inherit": f'<pattern id="p" {name}="{_repeated(unit)}"/>'
+        + '<pattern href="#p"/>' * 3000
+        for name, unit in (("patternTransform", "scale(1)"), ("width", "1"), ("height", " "))
+    },
     "scales in patternTransform": f'<pattern id="p" patternTransform="{_repeated("scale(")}"/>',
 }
 """For each name, the content of a file with a repeated text."""

@@ -4,6 +4,7 @@ import math
 import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 
 import resvg_py
 
@@ -159,6 +160,7 @@ def _tile_areas(drawing: Canvas, natural: tuple[float, float]) -> Iterator[float
     patterns = [each for each in drawing.walk() if each.tag == "pattern"]
     by_id = {each.attrs["id"]: each for each in patterns if "id" in each.attrs}
     found: dict[int, Mapping[str, str]] = {}
+    tiles = _Tiles(natural)
     for pattern in patterns:
         chain: list[Element] = []
         next_pattern: Element | None = pattern
@@ -171,7 +173,7 @@ def _tile_areas(drawing: Canvas, natural: tuple[float, float]) -> Iterator[float
             inherited = {} if target is None else found[id(target)]
             own = {name: each.attrs[name] for name in _TILE_ATTRIBUTES if name in each.attrs}
             found[id(each)] = {**inherited, **own}
-        yield _tile_area(found[id(pattern)], natural)
+        yield tiles.area(found[id(pattern)])
 
 
 def _target_of(pattern: Element, by_id: Mapping[str, Element]) -> Element | None:
@@ -180,22 +182,42 @@ def _target_of(pattern: Element, by_id: Mapping[str, Element]) -> Element | None
     return next((by_id[each] for each in css.href_ids(href) if each in by_id), None)
 
 
-def _tile_area(attrs: Mapping[str, str], natural: tuple[float, float]) -> float:
-    """Return the area of the tile of a pattern with these attributes, in pixels of the file's own size.
+class _Tiles:
+    """Computes the tiles of the patterns of one drawing.
 
-    The pattern's own transform counts, because it is the usual cause of a large tile. Transforms of the filled shapes
-    do not count; only the memory limit of the process bounds them.
+    Each text is read once, because very many patterns can inherit a very long one.
     """
-    in_user_space = attrs.get("patternUnits") == "userSpaceOnUse"
-    area = 1.0
-    for name, natural_side in zip(("width", "height"), natural, strict=True):
-        side = length(attrs.get(name, ""), natural_side) or 0.0
-        if not in_user_space and not attrs.get(name, "").strip().endswith("%"):
-            side *= natural_side
-        area *= side
-    for kind, text in _TRANSFORM.findall(attrs.get("patternTransform", "")):
-        area = min(area * _area_factor(kind, css.numbers(text, 7)), 1e30)
-    return area
+
+    def __init__(self, natural: tuple[float, float]) -> None:
+        self._natural = natural
+        self._side = cache(_side)
+        self._factor = cache(_factor)
+
+    def area(self, attrs: Mapping[str, str]) -> float:
+        """Return the area of the tile of a pattern with these attributes, in pixels of the file's own size.
+
+        The pattern's own transform counts, because it is the usual cause of a large tile. Transforms of the filled
+        shapes do not count; only the memory limit of the process bounds them.
+        """
+        in_user_space = attrs.get("patternUnits") == "userSpaceOnUse"
+        area = 1.0
+        for name, natural_side in zip(("width", "height"), self._natural, strict=True):
+            side, is_percentage = self._side(attrs.get(name, ""), natural_side)
+            area *= side if in_user_space or is_percentage else side * natural_side
+        return min(area * self._factor(attrs.get("patternTransform", "")), 1e30)
+
+
+def _side(text: str, natural_side: float) -> tuple[float, bool]:
+    """Return the length of a side of a tile, and whether the text is a percentage."""
+    return length(text, natural_side) or 0.0, text.strip().endswith("%")
+
+
+def _factor(transform: str) -> float:
+    """Return the factor by which a transform enlarges an area, up to 1e200."""
+    factor = 1.0
+    for kind, text in _TRANSFORM.findall(transform):
+        factor = min(factor * _area_factor(kind, css.numbers(text, 7)), 1e200)
+    return factor
 
 
 def _area_factor(kind: str, numbers: list[float]) -> float:

@@ -18,6 +18,7 @@ from tests.integration.common.example_operations import (
     PartialResponder,
     echo_operation,
 )
+from tests.polling import pause
 
 READ = dataclasses.replace(echo_operation("read"), repeatable=True)
 WRITE = echo_operation("write", timeout=2.0)
@@ -64,6 +65,27 @@ async def test_frozen_nats_fails_requests_and_recovers(
         await state_bus.settle()
         answered = await gateway_bus.request("svgx.state.test.answer", b"", timeout=10)
     assert answered.content == b"answer"
+
+
+async def test_settle_after_a_silence_does_not_wait_for_a_new_connection(
+    backing: DevStack, state_bus: Bus
+) -> None:
+    """A message that was sent to a frozen server is lost, so a new connection cannot confirm it. Proves R-EVENT-2."""
+    await state_bus.settle()
+    server = backing.process("nats")
+    server.pause()
+    try:
+        async with asyncio.timeout(30):
+            while state_bus.reachable:
+                await pause()
+        await state_bus.publish("svgx.canvas.frozen.access", b"")
+    finally:
+        server.kill()
+    with pytest.raises(BusUnreachable):
+        await state_bus.settle()
+    await server.wait_ready()
+    await state_bus.wait_connected(30)
+    await state_bus.settle()
 
 
 async def test_nats_that_was_paused_with_this_process_is_reachable(

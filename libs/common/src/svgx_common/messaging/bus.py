@@ -217,8 +217,13 @@ class Bus:
     async def settle(self) -> None:
         """Return when the server has processed all subscriptions, unsubscriptions and messages sent so far.
 
+        Raise `BusUnreachable` while the server is not reachable, and when the connection is lost. Unlike `request`,
+        this method does not wait for a new connection, because messages that were sent on the old one may be lost.
+
         nats-py's `flush` does not guarantee this, because its PING overtakes the outgoing buffer.
         """
+        if not self.reachable:
+            raise BusUnreachable
         await self.request(self._echo_subject, b"", timeout=10)
 
     async def leave(self, subscriptions: Sequence[Subscription]) -> None:

@@ -297,6 +297,27 @@ async def test_paused_postgresql_fails_new_requests_at_once(
     assert database.usage()["in_use"] == 0
 
 
+async def test_silent_postgresql_with_a_lost_connection_loses_the_others_too(
+    database: postgres.Database, operator: Operator
+) -> None:
+    """A lost connection stays in use until the end of its transaction. Proves R-FAIL-18."""
+    async with contextlib.AsyncExitStack() as lost:
+        session = await lost.enter_async_context(database.transaction())
+        row = await session.row("pid")
+        assert row is not None
+        sleeping = asyncio.create_task(database.row("sleep"))
+        while database.usage()["in_use"] < 2:
+            await pause()
+        await operator.execute(f"SELECT pg_terminate_backend({row['pid']})")
+        while database.usage()["in_use"] > 1:
+            await pause()
+        await database._drop_connections()  # the reaction to a silent server
+        with pytest.raises(Unavailable):
+            await sleeping
+        with pytest.raises(Unavailable):
+            await lost.aclose()
+
+
 async def test_pause_of_this_process_does_not_count_as_silence_of_postgresql(
     database: postgres.Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """PostgreSQL for the services that own tables: a connection pool, named queries, migrations and spans."""
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -258,7 +259,7 @@ class Database:
                 except Exception as error:
                     failure = classify(error)
                     if failure is not None and failure.drop:
-                        connection.terminate()
+                        _terminate(connection)
                     raise
                 finally:
                     self._in_use.discard(connection)
@@ -291,7 +292,7 @@ class Database:
         A server that does not answer may never answer on these connections.
         """
         for connection in list(self._in_use):
-            connection.terminate()
+            _terminate(connection)
         await self._pool.expire_connections()
 
     async def _replace_connections(self) -> None:
@@ -331,6 +332,12 @@ async def connect(
         yield database
     finally:
         await database.close()
+
+
+def _terminate(connection: "PoolConnectionProxy[Row]") -> None:
+    """Close a connection, unless it is closed already: the pool has then taken it back, and asyncpg raises an error."""
+    with contextlib.suppress(asyncpg.InterfaceError):
+        connection.terminate()
 
 
 async def _keep_session(_: "asyncpg.Connection[Row]") -> None:

@@ -297,6 +297,31 @@ async def test_paused_postgresql_fails_new_requests_at_once(
     assert database.usage()["in_use"] == 0
 
 
+@pytest.mark.parametrize("transaction", [False, True], ids=["session", "transaction"])
+async def test_connection_that_an_operator_ends_is_reported_with_the_reason_of_the_server(
+    database: postgres.Database, operator: Operator, transaction: bool
+) -> None:
+    """asyncpg hides the server's error behind errors about a closed connection. Proves R-FAIL-18."""
+
+    async def sleep() -> None:
+        async with database.transaction() if transaction else database.session() as session:
+            row = await session.row("pid")
+            assert row is not None
+            pid.set_result(row["pid"])
+            await session.row("sleep")
+
+    pid: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    sleeping = asyncio.create_task(sleep())
+    number = await pid
+    while not await operator.fetchval(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+        f"WHERE pid = {number} AND query LIKE '%pg_sleep%' AND state = 'active'"
+    ):
+        pass
+    with pytest.raises(Unavailable, match="is starting, stopping or recovering"):
+        await sleeping
+
+
 async def test_silent_postgresql_with_a_lost_connection_loses_the_others_too(
     database: postgres.Database, operator: Operator
 ) -> None:

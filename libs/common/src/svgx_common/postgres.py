@@ -19,7 +19,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.errors import Unavailable
 from svgx_common.database import migrations
-from svgx_common.database.failures import SILENT, Failure, classify, sqlstate
+from svgx_common.database.failures import SILENT, Failure, classify, find_origin, sqlstate
 from svgx_common.database.hosts import IDLE_TIMEOUT, SERVER_SETTINGS, Hosts
 from svgx_common.database.monitor import DatabaseMonitor
 from svgx_common.health import NotUsable
@@ -264,12 +264,13 @@ class Database:
                 finally:
                     self._in_use.discard(connection)
         except Exception as error:
-            failure = classify(error, connecting=not acquired)
+            origin = find_origin(error)
+            failure = classify(origin, connecting=not acquired)
             if failure is None:
                 raise
             if not acquired and isinstance(error, TimeoutError) and not self._pool.get_idle_size():
                 failure = _POOL_EXHAUSTED
-            raise self._note(error, failure) from error
+            raise self._note(origin, failure) from error
 
     def _note(self, error: Exception, failure: Failure) -> Unavailable:
         """Pass the failure to the monitor, log the failure, and return the error for the caller."""

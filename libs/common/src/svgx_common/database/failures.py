@@ -37,6 +37,7 @@ _BY_SQLSTATE = {
     "08": _NOT_REACHABLE,
     "0A000": Failure("has a changed schema"),
     "25006": Failure(READ_ONLY),
+    # asyncpg drops this error if it arrives between two statements. The next statement then raises `InterfaceError`.
     "25P03": Failure("ended a transaction that was idle for too long"),
     "25P04": Failure("ended a transaction that took too long"),
     "40": _CONFLICT,
@@ -83,6 +84,21 @@ def classify(error: BaseException, *, connecting: bool = False) -> Failure | Non
         by_default = Failure("refuses connections") if connecting else None
         return _BY_SQLSTATE.get(code) or _BY_SQLSTATE.get(code[:2]) or by_default
     return next((failure for kind, failure in _CLIENT_ERRORS if isinstance(error, kind)), None)
+
+
+def find_origin(error: Exception) -> Exception:
+    """Return the error with which the server closed the connection, or `error` itself if the server sent none.
+
+    asyncpg chains further errors to it: one that the connection was closed, and one from the end of the transaction.
+    """
+    closed: BaseException | None = error
+    while isinstance(closed, asyncpg.InterfaceError):
+        closed = closed.__context__
+    if isinstance(closed, asyncpg.ConnectionDoesNotExistError):
+        origin = closed.__cause__
+        if isinstance(origin, asyncpg.PostgresError) and classify(origin) is not None:
+            return origin
+    return error
 
 
 def sqlstate(error: BaseException) -> str | None:

@@ -1,6 +1,7 @@
 """The wait for PostgreSQL before migrations has a limit. The migrations themselves have none."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from svgx_common.database.commands import migrate_command
 from svgx_common.database.hosts import Connection, Hosts
 from svgx_devstack import DevStack
 from tests.blocked import until_blocked, until_statement_blocked
+from tests.certificates import write_certificate
 from tests.integration.common.test_postgres import Package
 
 WAIT = 2.5
@@ -202,3 +204,34 @@ async def test_wait_for_a_server_that_stops_answering_is_bounded(
                 )
     finally:
         server.resume()
+
+
+async def test_start_waits_while_the_certificate_of_postgresql_is_refused(
+    package: Package, tmp_path: Path
+) -> None:
+    """The log line names the fault of the certificate, which the server may replace. Proves R-STATE-18."""
+    certificate, key = tmp_path / "expired.pem", tmp_path / "key.pem"
+    write_certificate(certificate, -1, key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Accept TLS as PostgreSQL does: the client asks for it in 8 bytes, and the server answers `S`."""
+        await reader.readexactly(8)
+        writer.write(b"S")
+        try:
+            await writer.start_tls(context)
+        except OSError:  # the client has refused the certificate
+            writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        query = f"sslmode=verify-full&sslrootcert={certificate}"
+        hosts = Hosts(f"postgresql://user:hunter2@127.0.0.1:{port}/svgx?{query}")
+        with capture_logs() as lines, pytest.raises(TimeoutError):
+            await migrations.apply_when_usable(
+                hosts, package.name, package.name, wait_seconds=SHORT_WAIT
+            )
+    assert [(line["event"], line["detail"]) for line in lines] == [
+        ("waiting for postgresql", "certificate has expired")
+    ]

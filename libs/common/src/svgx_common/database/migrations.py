@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
+from ssl import SSLCertVerificationError
 
 import asyncpg
 import structlog
@@ -197,10 +198,13 @@ async def _first_connection(hosts: Hosts) -> Connection:
             raise WrongSetting(_URL_VARIABLE, "the server refuses its user or password") from None
         except asyncpg.InvalidCatalogNameError:
             raise WrongSetting(_URL_VARIABLE, "the server does not have its database") from None
-        except ValueError:
-            raise WrongSetting(_URL_VARIABLE, "asyncpg cannot read it") from None
         except (asyncpg.PostgresError, asyncpg.InternalClientError, OSError, EOFError) as error:
             if not waiting:
-                log.warning("waiting for postgresql", error=type(error).__name__)
+                detail: dict[str, str] = {}
+                if isinstance(error, SSLCertVerificationError):
+                    detail["detail"] = error.verify_message
+                log.warning("waiting for postgresql", error=type(error).__name__, **detail)
             waiting = True
             await asyncio.sleep(0.2)
+        except ValueError:  # after `OSError`, because a refused certificate is both
+            raise WrongSetting(_URL_VARIABLE, "asyncpg cannot read it") from None

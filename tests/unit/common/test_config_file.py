@@ -128,6 +128,27 @@ def test_unknown_key_without_a_value_is_reported(
     assert load(CollabSettings) == CollabSettings()
 
 
+@pytest.mark.parametrize("first", ["general", "own"])
+def test_key_of_the_service_precedes_the_general_key_in_any_order(
+    config_path: Path, first: str
+) -> None:
+    """Proves R-CONFIG-1: the reference of the replaced key may name a variable that is not set."""
+    general, own = "nats: {url: '${NOWHERE}'}\n", "collab: {nats_url: nats://own:4222}\n"
+    config_path.write_text(general + own if first == "general" else own + general)
+    assert load(CollabSettings).nats_url == "nats://own:4222"
+
+
+def test_settings_that_are_equal_or_merged_are_no_repetition(config_path: Path) -> None:
+    """Proves R-CONFIG-1: two keys may set one value, and a mapping may replace a key that it merges."""
+    config_path.write_text(
+        "nats: {url: nats://a:4222}\nnats_url: nats://a:4222\n"
+        "auth: &shared {log_level: DEBUG}\ncollab: &merged {<<: *shared, log_level: ERROR}\n"
+        "state: {<<: *merged, log_level: INFO}\n"
+    )
+    settings = load(CollabSettings)
+    assert (settings.nats_url, settings.log_level) == ("nats://a:4222", "ERROR")
+
+
 @pytest.fixture
 def recursion_limit() -> Iterator[None]:
     """Set Python's usual limit of recursion, because other tests of the process may have raised it."""
@@ -146,6 +167,12 @@ def recursion_limit() -> Iterator[None]:
         ("hunter2", "must be a mapping of keys to values"),
         ("database: hunter2", "database: unknown key; did you mean database.url?"),
         ("a: !!python/object/apply:os.system [hunter2]", "line 1, column 4: is not YAML"),
+        ("nats:\n  url: a\n  url: hunter2", "line 3, column 3: repeats a key"),
+        ("security: {jwt_secret: hunter2}\na: 1\nsecurity:", "line 3, column 1: repeats a key"),
+        (
+            "nats: {url: nats://a:4222}\nnats_url: hunter2",
+            "nats_url: nats.url sets the same to another value",
+        ),
         ("a: !!int hunter2", "is not YAML"),
         ("a: !!int ''", "is not YAML"),
         ("a: !!bool hunter2", "is not YAML"),

@@ -1,8 +1,10 @@
 """The configuration file: YAML with the operations guide's keys, one file for all services.
 
 A service reads three kinds of keys: the guide's keys, the names of settings that all services have, and the keys in the
-section with the service's name. In a value, `${NAME}` stands for the value of the environment variable `NAME`.
-`${NAME:-text}` stands for that value too, or for `text` if the variable is not set or is empty.
+section with the service's name. A key in this section takes precedence over the other two.
+
+In a value, `${NAME}` stands for the value of the environment variable `NAME`. `${NAME:-text}` stands for that value
+too, or for `text` if the variable is not set or is empty.
 """
 
 import os
@@ -41,8 +43,24 @@ GUIDE_KEYS: dict[str, str | None] = {
 """The guide's keys, each with the setting that it sets; None when no service reads the key."""
 
 
+class _RepeatedKey(yaml.MarkedYAMLError):
+    """A mapping has the same key twice."""
+
+
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, except that a date stays a text."""
+    """PyYAML's safe loader, except that a date stays a text, and that a mapping has each key once."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Return a mapping. Raise `_RepeatedKey` for a repeated key, because the entries of the first would be lost."""
+        node = super().compose_mapping_node(anchor)
+        known: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if (key.tag, key.value) in known:
+                raise _RepeatedKey(problem_mark=key.start_mark)
+            known.add((key.tag, key.value))
+        return node
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -101,22 +119,37 @@ class Reader:
             # Report only the position, because the error's text quotes the file.
             mark = error.problem_mark
             where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-            content.errors.append(f"{where}is not YAML")
+            fault = "repeats a key" if isinstance(error, _RepeatedKey) else "is not YAML"
+            content.errors.append(where + fault)
         except (yaml.YAMLError, *_CONSTRUCTION_ERRORS):
             content.errors.append("is not YAML")
         else:
             if entries is not None and not isinstance(entries, dict):
                 content.errors.append("must be a mapping of keys to values")
                 entries = {}
-            for key, setting, value in _entries(entries or {}, self.service):
-                self._add(content, key, setting, value)
+            self._add_all(content, list(_entries(entries or {}, self.service)))
         return content
+
+    def _add_all(self, content: FileContent, entries: list[tuple[str, str | None, Any]]) -> None:
+        """Add all entries to the content. A setting in the service's section replaces the same setting elsewhere."""
+        own = {
+            setting
+            for key, setting, value in entries
+            if self._is_own(key) and setting is not None and value is not None
+        }
+        for key, setting, value in entries:
+            is_replaced = setting in own and not self._is_own(key)
+            self._add(content, key, setting, None if is_replaced else value)
+
+    def _is_own(self, key: str) -> bool:
+        """Return whether the key is in the section of the service."""
+        return key.startswith(f"{self.service}.")
 
     def _add(self, content: FileContent, key: str, setting: str | None, value: Any) -> None:
         """Add the value of a key to the content, or a message about a mistake in the key or the value."""
         if setting is None:
             return
-        in_own_section = key.startswith(f"{self.service}.")
+        in_own_section = self._is_own(key)
         known = self.own if in_own_section else self.common
         if setting not in known and key not in GUIDE_KEYS:
             keys = [*GUIDE_KEYS, *self.common]
@@ -126,9 +159,11 @@ class Reader:
             hint = f"; did you mean {close[0]}?" if close else ""
             content.errors.append(f"{key}: unknown key{hint}")
         elif value is not None and setting in self.own and setting not in self.overridden:
-            content.keys[setting] = key
+            other = content.keys.setdefault(setting, key)
             try:
-                content.values[setting] = _expand(value)
+                expanded = _expand(value)
+                if content.values.setdefault(setting, expanded) != expanded and other != key:
+                    content.errors.append(f"{key}: {other} sets the same to another value")
             except KeyError as missing:
                 content.errors.append(f"{key}: {missing.args[0]} is not set in the environment")
             except ValueError as error:

@@ -8,11 +8,13 @@ import pytest
 
 from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
+from svgx_state.backups import creation
 from svgx_state.snapshots import Compactor
 from svgx_workers.pool import Workers
+from tests.integration.state.backup_site import Site
 from tests.integration.state.fresh_tables import FreshTables, new_schema
 from tests.integration.state.service import Client, Tables, directory, replica, user
-from tests.integration.state.vault import database
+from tests.integration.state.vault import Vault, database, run_stand_ins
 
 
 @pytest.fixture
@@ -83,3 +85,18 @@ async def workers() -> AsyncIterator[Workers]:
 def compactor(fresh: FreshTables, workers: Workers) -> Compactor:
     """A compactor that compacts only when the test calls it."""
     return fresh.compactor(workers)
+
+
+@pytest.fixture
+async def site(
+    backing: DevStack, client: Client, own_database: str, tmp_path: Path
+) -> AsyncIterator[Site]:
+    """A database, an empty folder, and stand-ins for auth and collab, without a replica."""
+    async with run_stand_ins(backing, client):
+        yield Site(backing, own_database, Vault(client, tmp_path))
+
+
+@pytest.fixture
+def small_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make each canvas an object of its own."""
+    monkeypatch.setattr(creation, "OBJECT_BYTES", 1)

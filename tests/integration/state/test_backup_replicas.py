@@ -1,52 +1,41 @@
 """Backups while replicas start, stop and change their settings, and targets that fail."""
 
 import asyncio
-import base64
 import json
 import os
 import secrets
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
 
 from svgx_common.contract.collab import ReplaceContentRequest
 from svgx_common.contract.errors import Conflict, NotFound, Unavailable
-from svgx_common.contract.storage.backups import Backup, BackupStatus
-from svgx_common.health import Health
+from svgx_common.contract.storage.backups import BackupStatus
 from svgx_common.postgres import load_queries
-from svgx_devstack import DevStack
 from svgx_devstack.ports import choose
-from svgx_state.backups import creation, deletion, restoring, runner, tasks
+from svgx_state.backups import deletion, restoring, runner, tasks
 from svgx_state.backups.adoption import Adoption
-from svgx_state.backups.creation import BackupWriter
 from svgx_state.backups.format.manifest import MANIFEST_NAME
 from svgx_state.backups.restoring import BackupRestorer
 from svgx_state.backups.tasks import Task, Tasks
 from svgx_state.commands import backups as commands
 from svgx_state.settings import StateSettings
 from tests.clock import datetime_with_offset
+from tests.integration.state.backup_site import KEY, OTHER_KEY, Site, paused_backup
 from tests.integration.state.drawing import Pen
-from tests.integration.state.service import Client, replica
 from tests.integration.state.vault import (
-    Vault,
     database,
     lose,
-    run_stand_ins,
     tables_of,
 )
 from tests.polling import pause
 from tests.small_disk import small_disk
-
-KEY = base64.b64encode(bytes(range(32))).decode()
-OTHER_KEY = base64.b64encode(bytes(32)).decode()
-
 
 _COUNT_BUSY_CONNECTIONS = """
 SELECT count(*) FROM pg_stat_activity
@@ -59,35 +48,6 @@ WHERE datname = current_database() AND application_name = 'svgx-state' AND wait_
 """
 
 _COUNT_RUNNING_RESTORES = "SELECT count(*) FROM restore WHERE status = 'running'"
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A database, a folder for backups, and a client of the replicas that use them."""
-
-    backing: DevStack
-    url: str
-    vault: Vault
-
-    def replica(self, **settings: float | str) -> AbstractAsyncContextManager[Health]:
-        """Run a replica until the block ends. Its backups are encrypted with `KEY` unless the settings differ."""
-        chosen: dict[str, float | str] = {
-            "postgres_url": self.url,
-            "backup_url": f"file://{self.vault.folder}",
-            "backup_key": KEY,
-            "worker_count": 1,
-            **settings,
-        }
-        return replica(self.backing, **chosen)
-
-
-@pytest.fixture
-async def site(
-    backing: DevStack, client: Client, own_database: str, tmp_path: Path
-) -> AsyncIterator[Site]:
-    """A database, an empty folder, and stand-ins for auth and collab, without a replica."""
-    async with run_stand_ins(backing, client):
-        yield Site(backing, own_database, Vault(client, tmp_path))
 
 
 async def test_backup_is_unreadable_with_another_key_and_without_one(site: Site) -> None:
@@ -228,41 +188,11 @@ async def test_target_that_does_not_answer_fails_the_backup_with_the_reason(
     assert "hidden-value" not in backup.error
 
 
-@pytest.fixture
-def small_objects(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make each canvas an object of its own."""
-    monkeypatch.setattr(creation, "OBJECT_BYTES", 1)
-
-
 async def _progress(metric: str, expected: float) -> None:
     """Wait until a metric of the progress has this value."""
     async with asyncio.timeout(20):
         while REGISTRY.get_sample_value(metric) != expected:
             await pause()
-
-
-@asynccontextmanager
-async def _paused_backup(site: Site, objects: int, **request: str) -> AsyncIterator[Backup]:
-    """Begin a backup of the client's canvases. Pause it after it has stored some objects, until the block ends."""
-    reached, released = asyncio.Event(), asyncio.Event()
-    note = BackupWriter._note
-
-    async def note_and_wait(writer: BackupWriter, task: Task, written: Any, entries: Any) -> None:
-        await note(writer, task, written, entries)
-        if len(written.entries) >= objects:
-            reached.set()
-            await released.wait()
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(BackupWriter, "_note", note_and_wait)
-        backup = await site.vault.begin(owner_id=site.vault.client.me.user_id, **request)
-        try:
-            async with asyncio.timeout(20):
-                await reached.wait()
-            assert (await site.vault.get(backup.id)).status == "running"
-            yield backup
-        finally:
-            released.set()
 
 
 async def test_metrics_of_progress_show_running_work_of_any_process_and_end_at_0(
@@ -273,7 +203,7 @@ async def test_metrics_of_progress_show_running_work_of_any_process_and_end_at_0
     async with site.replica(), tables_of(site.url) as tables:
         for _ in range(4):
             await site.vault.draw("a")
-        async with _paused_backup(site, 4) as backup:
+        async with paused_backup(site, 4) as backup:
             await _progress("svgx_engine_backup_progress", 0.5)
         assert (await site.vault.wait_ended(backup.id)).status == "complete"
         await _progress("svgx_engine_backup_progress", 0)
@@ -303,7 +233,7 @@ async def test_interrupted_backup_is_continued_by_another_replica(
         drawn = [await vault.draw("a") for _ in range(40)]
         states = {each: await vault.state(each) for each in drawn}
         pausing = AsyncExitStack()
-        backup = await pausing.enter_async_context(_paused_backup(site, 10))
+        backup = await pausing.enter_async_context(paused_backup(site, 10))
         with pytest.raises(Conflict, match=backup.id):
             await vault.begin()
     first = {path.name for path in vault.objects(backup.id) if path.name.endswith("-1")}
@@ -339,7 +269,7 @@ async def test_backup_that_is_continued_with_another_key_can_be_restored(
         drawn = [await vault.draw("a") for _ in range(20)]
         states = {each: await vault.state(each) for each in drawn}
         pausing = AsyncExitStack()
-        backup = await pausing.enter_async_context(_paused_backup(site, 10))
+        backup = await pausing.enter_async_context(paused_backup(site, 10))
         assert backup.encrypted is bool(first)
     async with tables_of(site.url) as tables:
         await tables.execute(
@@ -434,7 +364,7 @@ async def test_incremental_backup_that_loses_its_parent_is_written_again_in_full
             await vault.draw("b", canvas_id=each)
         states = {each: await vault.state(each) for each in drawn}
         pausing = AsyncExitStack()
-        pause_of = _paused_backup(site, 10, backup_type="incremental")
+        pause_of = paused_backup(site, 10, backup_type="incremental")
         backup = await pausing.enter_async_context(pause_of)
         assert (backup.backup_type, backup.parent_id) == ("incremental", parent.id)
     damage(vault.folder / parent.id)
@@ -509,7 +439,7 @@ async def test_replica_that_lost_its_task_writes_no_more(
     async with site.replica(), tables_of(site.url) as tables:
         for _ in range(30):
             await vault.draw("a")
-        async with _paused_backup(site, 6) as backup:
+        async with paused_backup(site, 6) as backup:
             await tables.execute("UPDATE backup_task SET runner = 'another', heartbeat_at = now()")
         while await tables.fetchval(_COUNT_BUSY_CONNECTIONS):
             await pause()
@@ -530,7 +460,7 @@ async def test_task_with_a_lease_from_after_the_clock_is_continued(
     async with site.replica(), tables_of(site.url) as tables:
         for _ in range(30):
             await vault.draw("a")
-        async with _paused_backup(site, 6) as backup:
+        async with paused_backup(site, 6) as backup:
             await tables.execute(
                 "UPDATE backup_task SET runner = 'ended', heartbeat_at = now() + interval '1 hour'"
             )

@@ -22,7 +22,7 @@ from svgx_state.backups.format.manifest import (
     Manifest,
     ObjectEntry,
     object_name,
-    write_manifest,
+    seal_manifest,
 )
 from svgx_state.backups.format.records import (
     CanvasFacts,
@@ -172,7 +172,8 @@ async def _write_backup(
         objects=entries,
     )
     await archive.target.put(
-        object_name(backup_id, MANIFEST_NAME), write_manifest(manifest, archive.seal, "0.1.0")
+        object_name(backup_id, MANIFEST_NAME),
+        seal_manifest(manifest, archive.seal, "0.1.0").model_dump_json().encode(),
     )
 
 

@@ -5,9 +5,15 @@ Records are missing, for example, after the database was lost.
 
 import structlog
 
-from svgx_common.postgres import Database
+from svgx_common.postgres import Database, Session
 from svgx_state.backups.format.archive import Archive
-from svgx_state.backups.format.manifest import BackupIncomplete, BackupRefused, fetch_manifest
+from svgx_state.backups.format.manifest import (
+    BackupIncomplete,
+    BackupRefused,
+    Envelope,
+    Manifest,
+    fetch_manifest,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -47,23 +53,32 @@ class Adoption:
     async def adopt(self, backup_id: str) -> None:
         """Make a record of one backup. Raises `BackupRefused` or `TargetFailed`."""
         manifest, envelope = await fetch_manifest(self._archive, backup_id)
-        await self._database.run(
-            "adopt_backup",
-            backup_id,
-            manifest.state_type.value,
-            manifest.backup_type.value,
-            manifest.canvas_id,
-            manifest.owner_id,
-            manifest.parent_id,
-            manifest.created_by,
-            manifest.created_at,
-            manifest.finished_at,
-            manifest.canvases,
-            manifest.changed,
-            manifest.users,
-            len(manifest.objects),
-            manifest.bytes,
-            envelope.encryption is not None,
-            envelope.format,
-            envelope.version,
-        )
+        async with self._database.session() as session:
+            await record_manifest(session, manifest, envelope, adopted=True)
+
+
+async def record_manifest(
+    session: Session, manifest: Manifest, envelope: Envelope, *, adopted: bool
+) -> None:
+    """Make the record of a complete backup from its manifest, or complete the record of a running or failed backup."""
+    await session.run(
+        "record_manifest",
+        manifest.backup_id,
+        manifest.state_type.value,
+        manifest.backup_type.value,
+        manifest.canvas_id,
+        manifest.owner_id,
+        manifest.parent_id,
+        manifest.created_by,
+        manifest.created_at,
+        manifest.finished_at,
+        manifest.canvases,
+        manifest.changed,
+        manifest.users,
+        len(manifest.objects),
+        manifest.bytes,
+        envelope.encryption is not None,
+        envelope.format,
+        envelope.version,
+        adopted,
+    )

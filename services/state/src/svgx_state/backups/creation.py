@@ -18,16 +18,19 @@ from svgx_common.events.outbox import emit
 from svgx_common.postgres import Database, Row
 from svgx_state.backups import metrics
 from svgx_state.backups.accounts import StoredAccounts
+from svgx_state.backups.adoption import record_manifest
 from svgx_state.backups.format.archive import Archive
 from svgx_state.backups.format.chain import Chain, unseal
 from svgx_state.backups.format.manifest import (
-    FORMAT,
     MANIFEST_NAME,
+    BackupIncomplete,
     BackupRefused,
+    Envelope,
     Manifest,
     ObjectEntry,
+    fetch_manifest,
     object_name,
-    write_manifest,
+    seal_manifest,
 )
 from svgx_state.backups.format.records import (
     CanvasFacts,
@@ -103,13 +106,16 @@ class BackupWriter:
         self._version = version
 
     async def write(self, task: Task) -> None:
-        """Write the backup of a task, or the rest of it.
+        """Write the backup of a task, or the rest of it. Write nothing if the target has its manifest.
 
         If this replica cannot read the parent, and the request named no base, make a full backup. Raises `TargetFailed`
-        when the backup cannot be written, `BackupRefused` or `BackupDamaged` when the parent is a named base that
-        cannot be read, and `Unavailable` or `DeadlineExceeded` while the database or auth does not answer.
+        when the backup cannot be written. Raises `BackupRefused` or `BackupDamaged` when the parent is a named base
+        that cannot be read, or when the target has a manifest of this backup that cannot be read. Raises `Unavailable`
+        or `DeadlineExceeded` while the database or auth does not answer.
         """
         started = time.monotonic()
+        if await self._is_complete(task):
+            return
         try:
             await self._write(task)
         except (BackupRefused, BackupDamaged) as error:
@@ -136,6 +142,23 @@ class BackupWriter:
         if record["state_type"] != StateType.CANVAS:
             await self._write_accounts(task, written)
         await self._finish(task, record, parent, written)
+
+    async def _is_complete(self, task: Task) -> bool:
+        """Return whether the target has the manifest of the backup. If so, complete the record and end the task.
+
+        Such a backup is never written again, because other backups may build on it. Either a replica was killed after
+        it had stored the manifest, or the database was restored from a dump that is older than the manifest. In the
+        second case, the stored objects usually differ from those in the database, and the backup counts as adopted.
+        """
+        try:
+            manifest, envelope = await fetch_manifest(self._archive, task.subject_id)
+        except BackupIncomplete:
+            return False
+        rows = await self._database.rows("backup_objects", task.subject_id)
+        entries = [ObjectEntry.model_validate_json(row["entry"]) for row in rows]
+        await self._complete(task, manifest, envelope, adopted=entries != manifest.objects)
+        log.info("the backup was complete at the target", backup_id=task.subject_id)
+        return True
 
     async def _drop_parent(self, task: Task) -> bool:
         """Make an incremental backup a full one, and forget its objects.
@@ -351,7 +374,6 @@ class BackupWriter:
         self, task: Task, record: Row, parent: Chain | None, written: _WrittenObjects
     ) -> None:
         """Write the manifest, and then mark the backup as complete."""
-        finished_at = datetime.now(UTC)
         manifest = Manifest(
             backup_id=task.subject_id,
             state_type=record["state_type"],
@@ -361,42 +383,39 @@ class BackupWriter:
             chain=[] if parent is None else [*parent.manifest.chain, parent.manifest.backup_id],
             created_by=record["created_by"],
             created_at=record["created_at"],
-            finished_at=finished_at,
+            finished_at=datetime.now(UTC),
             canvases=written.count("index"),
             changed=written.count("canvas"),
             users=written.count("users"),
             objects=written.entries,
         )
-        content = await asyncio.to_thread(
-            write_manifest, manifest, self._archive.seal, self._version
+        envelope = await asyncio.to_thread(
+            seal_manifest, manifest, self._archive.seal, self._version
         )
         async with self._tasks.transaction(task):
             pass  # raises `TaskLost`, so that a replica that lost the task writes no manifest
         if task.attempts > 1:
             await self._remove_unlisted(manifest)
+        content = envelope.model_dump_json().encode()
         await self._archive.target.put(object_name(task.subject_id, MANIFEST_NAME), content)
+        await self._complete(task, manifest, envelope, adopted=False)
+
+    async def _complete(
+        self, task: Task, manifest: Manifest, envelope: Envelope, *, adopted: bool
+    ) -> None:
+        """Mark the backup as complete, with the facts of its manifest.
+
+        An adopted backup has no event, because the database that made it has announced it.
+        """
         async with self._tasks.last_transaction(task) as session:
-            await session.run(
-                "set_backup_progress",
-                task.subject_id,
-                manifest.canvases,
-                manifest.changed,
-                manifest.users,
-                len(written.entries),
-                written.bytes,
-            )
-            await session.run(
-                "finish_backup",
-                task.subject_id,
-                finished_at,
-                self._archive.seal.key_id is not None,
-                FORMAT,
-                self._version,
-            )
-            completed = BackupCompleted(
-                backup_id=task.subject_id, canvases=manifest.canvases, size_bytes=written.bytes
-            )
-            await emit(session, completed, actor=record["created_by"])
+            await record_manifest(session, manifest, envelope, adopted=adopted)
+            if not adopted:
+                completed = BackupCompleted(
+                    backup_id=task.subject_id,
+                    canvases=manifest.canvases,
+                    size_bytes=manifest.bytes,
+                )
+                await emit(session, completed, actor=manifest.created_by)
             await session.run("forget_backup_objects", task.subject_id, 0)
 
     async def _remove_unlisted(self, manifest: Manifest) -> None:

@@ -11,6 +11,7 @@ from svgx_common.database.batches import BATCH_ROWS, remove_in_batches
 from svgx_common.postgres import Database
 from svgx_state.backups.format.archive import Archive
 from svgx_state.backups.format.manifest import MANIFEST_NAME, object_name
+from svgx_state.backups.format.target import ObjectMissing
 from svgx_state.backups.tasks import Task, Tasks
 from svgx_state.present import present
 
@@ -29,8 +30,8 @@ class Retention:
 
     0 turns a rule off. A backup is kept if one of the rules keeps it, or if a kept backup builds on it. Without a rule,
     all backups are kept. With a rule, the newest complete backup of each scope is kept as well, and failed backups are
-    deleted after `FAILED_DAYS`. Adopted backups are always kept and not counted, because they may belong to another
-    installation.
+    deleted after `FAILED_DAYS`, unless they have a manifest at the target. Adopted backups are always kept and not
+    counted, because they may belong to another installation.
     """
 
     count: int
@@ -121,13 +122,20 @@ class BackupRemover:
         log.info("deleted a backup", backup_id=task.subject_id)
 
     async def apply_retention(self) -> int:
-        """Request the deletion of all backups that are not kept and not in use. Return the number of new requests."""
+        """Request the deletion of all backups that are not kept and not in use. Return the number of new requests.
+
+        Keep a failed backup that has a manifest at the target, because another database may have completed it.
+        Raises `TargetFailed`.
+        """
         async with self._database.session() as session:
             now = await present(session)
         rows = await self._database.rows("backups_for_retention")
         backups = [BackupFacts(**dict(row)) for row in rows]
+        failed = {each.id for each in backups if each.status == "failed"}
         requested = 0
         for backup_id in expired_ids(backups, self._retention, now):
+            if backup_id in failed and await self._has_manifest(backup_id):
+                continue
             async with self._database.transaction() as session:
                 # All transactions lock the task before the backup, because they could deadlock otherwise.
                 task = await session.row("add_task", "delete", backup_id)
@@ -149,6 +157,13 @@ class BackupRemover:
             if backup.status == "deleting":
                 await self._database.row("add_task", "delete", backup.id)
         return requested
+
+    async def _has_manifest(self, backup_id: str) -> bool:
+        try:
+            await self._archive.target.get(object_name(backup_id, MANIFEST_NAME))
+        except ObjectMissing:
+            return False
+        return True
 
     async def remove_old_restores(self, batch_rows: int = BATCH_ROWS) -> None:
         """Delete the records of the restores that ended more than `RESTORE_RECORD_DAYS` ago."""

@@ -79,16 +79,25 @@ SELECT restore_id FROM needed WHERE id = $1 LIMIT 1
 -- name: remove_backup
 DELETE FROM backup WHERE id = $1
 
--- name: adopt_backup
--- Make a record of a backup that is at the target and has no record in this database.
+-- name: record_manifest
+-- Make the record of a backup that is complete at the target. $18 is true for a backup that this database has not made.
+-- A backup that is running or has failed in this database becomes complete. All other records stay as they are.
 INSERT INTO backup (
     id, state_type, backup_type, canvas_id, owner_id, parent_id, status, adopted, created_by, created_at, finished_at,
     canvases_total, canvases, changed, users_total, users, objects, bytes, encrypted, format, version)
-VALUES ($1, $2, $3, $4, $5, $6, 'complete', true, $7, $8, $9, $10, $10, $11, $12, $12, $13, $14, $15, $16, $17)
-ON CONFLICT (id) DO NOTHING
+VALUES ($1, $2, $3, $4, $5, $6, 'complete', $18, $7, $8, $9, $10, $10, $11, $12, $12, $13, $14, $15, $16, $17)
+ON CONFLICT (id) DO UPDATE SET
+    backup_type = excluded.backup_type, parent_id = excluded.parent_id, status = 'complete',
+    adopted = excluded.adopted, finished_at = excluded.finished_at, canvases_total = excluded.canvases_total,
+    canvases = excluded.canvases, changed = excluded.changed, users_total = excluded.users_total,
+    users = excluded.users, objects = excluded.objects, bytes = excluded.bytes, encrypted = excluded.encrypted,
+    format = excluded.format, version = excluded.version, error = NULL
+WHERE backup.status IN ('running', 'failed')
 
 -- name: known_backups
-SELECT id FROM backup WHERE id = ANY ($1::text[])
+-- Of these ids, read those of the backups with a record. A failed backup counts as unknown, because its folder may
+-- have a manifest that could not be read at that time.
+SELECT id FROM backup WHERE id = ANY ($1::text[]) AND status <> 'failed'
 
 -- name: add_task
 -- Add work. No row means that the same work is not finished, or, for a backup or a restore, that another one is not
@@ -185,13 +194,6 @@ UPDATE backup SET canvases = $2, changed = $3, users = $4, objects = $5, bytes =
 -- base.
 UPDATE backup SET backup_type = 'full', parent_id = NULL WHERE id = $1 AND parent_id IS NOT NULL AND NOT base_named
 RETURNING id
-
--- name: finish_backup
--- Complete a backup. `encrypted`, `format` and `version` become those of the manifest, because the replica that has
--- written the manifest may have other settings and another version than the replica that answered the request.
-UPDATE backup SET status = 'complete', finished_at = $2, canvases_total = canvases, users_total = users, error = NULL,
-    encrypted = $3, format = $4, version = $5
-WHERE id = $1
 
 -- name: fail_backup
 UPDATE backup SET status = 'failed', finished_at = clock_timestamp(), error = $2 WHERE id = $1 AND status = 'running'

@@ -117,11 +117,11 @@ def object_name(backup_id: str, name: str) -> str:
     return f"{backup_id}/{name}"
 
 
-def write_manifest(manifest: Manifest, seal: Seal, version: str) -> bytes:
-    """Return the bytes of `manifest.json`."""
+def seal_manifest(manifest: Manifest, seal: Seal, version: str) -> Envelope:
+    """Return the content of `manifest.json`, which is stored as JSON."""
     content = manifest.model_dump_json().encode()
     stored = seal.pack(object_name(manifest.backup_id, MANIFEST_NAME), content)
-    envelope = Envelope(
+    return Envelope(
         product=PRODUCT,
         format=FORMAT,
         version=version,
@@ -131,7 +131,6 @@ def write_manifest(manifest: Manifest, seal: Seal, version: str) -> bytes:
         sha256=hashlib.sha256(stored).hexdigest(),
         body=base64.b64encode(stored).decode(),
     )
-    return envelope.model_dump_json().encode()
 
 
 async def fetch_manifest(archive: Archive, backup_id: str) -> tuple[Manifest, Envelope]:

@@ -7,7 +7,7 @@ import secrets
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from svgx_common.contract.errors import Conflict, NotFound, Unavailable
 from svgx_common.contract.storage.backups import BackupStatus
 from svgx_common.postgres import load_queries
 from svgx_devstack.ports import choose
-from svgx_state.backups import deletion, restoring, runner, tasks
+from svgx_state.backups import adoption, deletion, restoring, runner, tasks
 from svgx_state.backups.adoption import Adoption
 from svgx_state.backups.format.manifest import MANIFEST_NAME
 from svgx_state.backups.restoring import BackupRestorer
@@ -126,17 +126,23 @@ async def test_backups_of_another_installation_are_neither_latest_nor_deleted(
         assert (vault.folder / foreign.id / MANIFEST_NAME).exists()
 
 
+@pytest.mark.parametrize("part", [None, 0.5], ids=["no manifest", "half of the manifest"])
 async def test_unfinished_backup_of_another_database_is_adopted_when_it_is_complete(
-    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+    site: Site, monkeypatch: pytest.MonkeyPatch, part: float | None
 ) -> None:
-    """A replica adopts a folder at the target as a backup once the folder has a manifest. Proves R-BACKUP-8."""
+    """A replica adopts a folder at the target as a backup once the folder has a whole manifest. Proves R-BACKUP-8."""
     vault = site.vault
+    monkeypatch.setattr(adoption, "REFUSED_SECONDS", 0.0)
     monkeypatch.setattr(runner, "RETENTION_SECONDS", 0.0)
     monkeypatch.setattr(runner, "POLL_SECONDS", 0.05)
     async with database(site.backing) as first, site.replica(postgres_url=first):
         backup = await vault.back_up(canvas_id=await vault.draw("a"))
     manifest = vault.folder / backup.id / MANIFEST_NAME
-    kept = manifest.rename(tmp_path_factory.mktemp("kept") / MANIFEST_NAME)
+    whole = manifest.read_bytes()
+    if part is None:
+        manifest.unlink()
+    else:
+        manifest.write_bytes(whole[: int(len(whole) * part)])
     adopted_counts: asyncio.Queue[int] = asyncio.Queue()
     adopt_all = Adoption.adopt_all
 
@@ -149,11 +155,29 @@ async def test_unfinished_backup_of_another_database_is_adopted_when_it_is_compl
     async with database(site.backing) as second, site.replica(postgres_url=second):
         assert await adopted_counts.get() == 0
         assert (await vault.page()).items == []
-        kept.rename(manifest)
+        manifest.write_bytes(whole)
         async with asyncio.timeout(30):
             while await adopted_counts.get() == 0:
                 pass
         assert [each.id for each in (await vault.page()).items] == [backup.id]
+
+
+def _add_unreadable_folder(site: Site) -> None:
+    """Add a folder with a manifest that the target refuses to read."""
+    folder = site.vault.folder / "unreadable"
+    folder.mkdir()
+    (folder / MANIFEST_NAME).symlink_to(MANIFEST_NAME)
+
+
+async def test_folder_that_may_not_be_read_does_not_stop_the_retention(site: Site) -> None:
+    """Old backups are deleted while the target refuses to read another folder. Proves R-BACKUP-5."""
+    _add_unreadable_folder(site)
+    async with site.replica(backup_keep=1):
+        canvas_id = await site.vault.draw("a")
+        old = await site.vault.back_up(canvas_id=canvas_id)
+        await site.vault.back_up(canvas_id=canvas_id)
+        async with asyncio.timeout(30):
+            await site.vault.wait_gone(old.id)
 
 
 async def test_full_disk_fails_the_backup_with_the_reason(site: Site, tmp_path: Path) -> None:
@@ -567,6 +591,35 @@ async def test_command_restores_the_newest_backup_only_if_it_has_the_accounts(si
     )
     assert (status, restored["backup_id"]) == (0, newest.id)
     assert f"restoring the adopted backup {newest.id}" in errors
+
+
+async def test_folder_that_may_not_be_read_does_not_stop_the_commands(site: Site) -> None:
+    """The commands use the other backups, and warn of the folder. Proves R-BACKUP-8 and R-BACKUP-9."""
+    async with database(site.backing) as lost, site.replica(postgres_url=lost):
+        await site.vault.draw("a")
+        backup = await site.vault.back_up()
+    _add_unreadable_folder(site)
+    async with database(site.backing) as empty:
+        for arguments in (("restore", "latest"), ("backups",), ("verify", "latest")):
+            status, (record,), errors = await _outputs(replace(site, url=empty), *arguments)
+            assert (status, record["status"]) == (0, "complete")
+            assert record.get("backup_id", record["id"]) == backup.id
+            assert "cannot read unreadable/manifest.json" in errors
+
+
+@pytest.mark.parametrize("command", ["restore", "verify"])
+async def test_command_with_an_id_needs_no_list_of_the_target(site: Site, command: str) -> None:
+    """`restore ID` and `verify ID` read this backup only. Proves R-BACKUP-9."""
+    async with database(site.backing) as lost, site.replica(postgres_url=lost):
+        await site.vault.draw("a")
+        backup = await site.vault.back_up()
+        await site.vault.back_up()
+    async with database(site.backing) as empty:
+        status, _ = await _command(replace(site, url=empty), command, backup.id)
+        assert status == 0
+        async with tables_of(empty) as tables:
+            known = await tables.fetch("SELECT id FROM backup")
+        assert [row["id"] for row in known] == [backup.id]
 
 
 @pytest.mark.parametrize("same", [True, False])

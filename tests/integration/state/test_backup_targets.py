@@ -9,7 +9,7 @@ import pytest
 
 from svgx_devstack import DevStack
 from svgx_state.backups.format import target
-from svgx_state.backups.format.target import Target, TargetFailed
+from svgx_state.backups.format.target import Target, TargetFailed, TargetUnavailable
 from tests.certificates import write_certificate
 from tests.integration.state.drawing import elements
 from tests.integration.state.service import Client, replica
@@ -71,6 +71,47 @@ async def test_failed_request_names_its_cause(
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden-value")
         with pytest.raises(TargetFailed, match=reason):
             await Target.open("s3://bucket/backups").put("a/b", b"content")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (429, TargetUnavailable),
+        (500, TargetUnavailable),
+        (503, TargetUnavailable),
+        (None, TargetUnavailable),
+        (403, TargetFailed),
+        (501, TargetFailed),
+        (507, TargetFailed),
+    ],
+)
+async def test_failed_request_tells_an_outage_from_a_refusal(
+    monkeypatch: pytest.MonkeyPatch, status: int | None, kind: type[Exception]
+) -> None:
+    """A target that does not answer, or is overloaded, is unavailable. Proves R-BACKUP-12."""
+    monkeypatch.setattr(target, "RETRIES", 0)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if status is not None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(
+                b"HTTP/1.1 %d Reason\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status
+            )
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        monkeypatch.setenv("AWS_ENDPOINT", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "name")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden-value")
+        bucket = Target.open("s3://bucket/backups")
+        for request in (bucket.put("a/b", b"content"), bucket.get("a/b"), bucket.folders()):
+            with pytest.raises(TargetFailed) as raised:
+                await request
+            assert raised.type is kind
 
 
 async def test_panic_of_the_library_is_a_failed_request(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """A folder as the target of backups."""
 
+import os
 from pathlib import Path
 
 from svgx_state.backups.format.target import Target
@@ -25,3 +26,21 @@ async def test_folder_with_an_object_is_not_removed(tmp_path: Path) -> None:
     await target.put("backup/00000001", b"content")
     await target.remove_folder("backup")
     assert await target.get("backup/00000001") == b"content"
+
+
+async def test_folders_with_names_that_no_backup_has_are_left_out(tmp_path: Path) -> None:
+    """A foreign folder, file or link at the target does not prevent the list of the backups. Proves R-BACKUP-8."""
+    target = Target.open(f"file://{tmp_path}")
+    await target.put("20260101T000000Z-1f0c9d5e/manifest.json", b"{}")
+    for name in (b"lost+found", b"a\nb", b"\xff"):
+        (tmp_path / os.fsdecode(name)).mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    assert await target.folders() == ["20260101T000000Z-1f0c9d5e"]
+
+
+async def test_target_without_a_folder_has_no_backups(tmp_path: Path) -> None:
+    """The list of the backups is empty while the target's folder is missing. Proves R-BACKUP-8."""
+    target = Target.open(f"file://{tmp_path}/later")
+    (tmp_path / "later").rmdir()
+    assert await target.folders() == []

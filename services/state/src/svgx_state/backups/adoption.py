@@ -3,6 +3,8 @@
 Records are missing, for example, after the database was lost.
 """
 
+import time
+
 import structlog
 
 from svgx_common.postgres import Database, Session
@@ -14,8 +16,12 @@ from svgx_state.backups.format.manifest import (
     Manifest,
     fetch_manifest,
 )
+from svgx_state.backups.format.target import TargetFailed, TargetUnavailable
 
 log = structlog.get_logger(__name__)
+
+REFUSED_SECONDS = 6 * 3600.0
+"""Seconds until a folder without a usable backup is read again. The folder may have been half copied before."""
 
 
 class Adoption:
@@ -24,30 +30,37 @@ class Adoption:
     def __init__(self, database: Database, archive: Archive) -> None:
         self._database = database
         self._archive = archive
-        self._refused_folders: set[str] = set()
+        self._refused_at: dict[str, float] = {}
+        """The folders without a usable backup, with the times at which they were read."""
 
     async def adopt_all(self) -> int:
         """Make records of all complete backups at the target. Return the number of new records.
 
-        A folder with a backup that this service cannot use is skipped now and in later calls. A folder without a
-        manifest is checked again in the next call, because a service with another database may still write the backup.
-        Raises `TargetFailed`.
+        A folder is skipped for `REFUSED_SECONDS` if this service cannot use its backup, or if the target refuses to
+        read its manifest. A folder without a manifest is checked again in the next call, because a service with another
+        database may still write the backup. Raises `TargetFailed` if the target cannot be listed, and
+        `TargetUnavailable`.
         """
         folders = await self._archive.target.folders()
         rows = await self._database.rows("known_backups", folders)
         known = {row["id"] for row in rows}
         adopted = 0
+        now = time.monotonic()
         for folder in folders:
-            if folder in known or folder in self._refused_folders:
+            refused_at = self._refused_at.get(folder)
+            if folder in known or (refused_at is not None and now - refused_at < REFUSED_SECONDS):
                 continue
             try:
                 await self.adopt(folder)
                 adopted += 1
             except BackupIncomplete:
                 continue
-            except BackupRefused as error:
-                self._refused_folders.add(folder)
-                log.info("a folder at the target is not a usable backup", reason=str(error))
+            except TargetUnavailable:
+                raise
+            except (BackupRefused, TargetFailed) as error:
+                self._refused_at[folder] = now
+                write = log.warning if isinstance(error, TargetFailed) else log.info
+                write("a folder at the target is not a usable backup", reason=str(error))
         return adopted
 
     async def adopt(self, backup_id: str) -> None:

@@ -11,7 +11,7 @@ from svgx_common.database.batches import BATCH_ROWS, remove_in_batches
 from svgx_common.postgres import Database
 from svgx_state.backups.format.archive import Archive
 from svgx_state.backups.format.manifest import MANIFEST_NAME, object_name
-from svgx_state.backups.format.target import ObjectMissing
+from svgx_state.backups.format.target import ObjectMissing, TargetFailed, TargetUnavailable
 from svgx_state.backups.tasks import Task, Tasks
 from svgx_state.present import present
 
@@ -125,7 +125,7 @@ class BackupRemover:
         """Request the deletion of all backups that are not kept and not in use. Return the number of new requests.
 
         Keep a failed backup that has a manifest at the target, because another database may have completed it.
-        Raises `TargetFailed`.
+        Raises `TargetUnavailable`.
         """
         async with self._database.session() as session:
             now = await present(session)
@@ -163,6 +163,10 @@ class BackupRemover:
             await self._archive.target.get(object_name(backup_id, MANIFEST_NAME))
         except ObjectMissing:
             return False
+        except TargetUnavailable:
+            raise
+        except TargetFailed:
+            pass  # there may be a manifest that the target refuses to read
         return True
 
     async def remove_old_restores(self, batch_rows: int = BATCH_ROWS) -> None:

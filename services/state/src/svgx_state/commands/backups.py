@@ -93,7 +93,8 @@ def verify(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
 
     async def work(backups: Backups) -> None:
-        await backups.adoption.adopt_all()
+        if options.backup_id == LATEST:
+            await backups.adoption.adopt_all()
         record = await _verify(backups, options.backup_id)
         _report(record, succeeded=_passed(record, is_requested=True))
 
@@ -110,9 +111,9 @@ def restore(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
 
     async def work(backups: Backups) -> None:
-        await backups.adoption.adopt_all()
         backup_id = options.backup_id
         if backup_id == LATEST:
+            await backups.adoption.adopt_all()
             backup_id = await _latest(backups, needs_accounts=options.canvas_id is None)
         request = RestoreRequest(backup_id=backup_id, canvas_id=options.canvas_id)
         begun = await backups.catalogue.request_restore(request, AUTHOR)

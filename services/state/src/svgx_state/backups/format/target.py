@@ -29,6 +29,9 @@ The request then fails, and so does the task that made it, such as a backup.
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _STATUS = re.compile(r"status code: (\d{3}[A-Za-z ]*)")
 
+_UNANSWERED = "the target does not answer"
+_TEMPORARY_STATUS = re.compile(r"status code: (429|500|502|503|504)\b")
+
 _WRONG_SETTINGS = (
     "the request fails: check the URL of the target and the target's environment variables"
 )
@@ -36,7 +39,7 @@ _REASONS = {
     "InvalidCertificate(": "the certificate of the target is not trusted here, or is not valid",
     "kind: InvalidData": "the TLS connection to the target fails",
     "kind: Builder": _WRONG_SETTINGS,
-    "HttpError {": "the target does not answer",
+    "HttpError {": _UNANSWERED,
 }
 """Parts of the library's error texts, each with the reason to report. The first entry that matches a text decides.
 
@@ -45,6 +48,8 @@ Errors without any of these parts occur before a connection. Their reason is `_W
 
 _PANIC_CLASS = "RustPanic"
 """The name of the library's error for a request that panics. The library does not export the class."""
+
+_BACKUP_ID = re.compile(r"[A-Za-z0-9_-]+")
 
 _UNFINISHED = re.compile(r"#\d+\Z")
 """Matches the names of the files that the library writes. It renames a file to its object's name at the end.
@@ -55,6 +60,10 @@ A killed process leaves such a file behind, and the library neither lists nor de
 
 class TargetFailed(Exception):
     """The target did not carry out a request. The message names the object and the reason, and has no secret."""
+
+
+class TargetUnavailable(TargetFailed):
+    """The target does not answer, or is overloaded. The same request may succeed later."""
 
 
 class ObjectMissing(TargetFailed):
@@ -109,6 +118,8 @@ class Target:
         """Return the names of the folders at the top, each of which may be a backup. Raise `TargetFailed`."""
         with _target_errors("cannot list the backups"):
             try:
+                if self._folder is not None:
+                    return await asyncio.to_thread(_folders_in, self._folder)
                 listing = await obstore.list_with_delimiter_async(self._store)
             except FileNotFoundError:
                 return []
@@ -139,15 +150,31 @@ class Target:
 
 @contextlib.contextmanager
 def _target_errors(problem: str) -> Iterator[None]:
-    """Turn errors of the library and of the operating system into `TargetFailed`, with the problem and a reason."""
+    """Turn errors of the library and of the operating system into `TargetFailed`, with the problem and a reason.
+
+    After an error that may be temporary, raise `TargetUnavailable`.
+    """
     try:
         yield
     except (BaseError, OSError) as error:
-        raise TargetFailed(f"{problem}: {_reason(error)}") from None
+        reason = _reason(error)
+        is_temporary = reason == _UNANSWERED or _TEMPORARY_STATUS.search(str(error)) is not None
+        kind = TargetUnavailable if is_temporary else TargetFailed
+        raise kind(f"{problem}: {reason}") from None
     except Exception as error:
         if type(error).__name__ != _PANIC_CLASS:
             raise
         raise TargetFailed(f"{problem}: {_WRONG_SETTINGS}") from None
+
+
+def _folders_in(folder: Path) -> list[str]:
+    """Return the names of the folders in a folder.
+
+    Omit names with other characters than those of backup ids, because the library does not read all of them.
+    """
+    return sorted(
+        each.name for each in folder.iterdir() if _BACKUP_ID.fullmatch(each.name) and each.is_dir()
+    )
 
 
 def _synchronise(path: Path) -> None:

@@ -198,8 +198,13 @@ async def test_full_disk_fails_the_backup_with_the_reason(site: Site, tmp_path: 
 async def test_target_that_does_not_answer_fails_the_backup_with_the_reason(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The record's error says that the target does not answer, and contains no secret. Proves R-BACKUP-4."""
+    """The record's error says that the target does not answer, and contains no secret.
+
+    Proves R-BACKUP-4 and R-BACKUP-12.
+    """
     monkeypatch.setattr("svgx_state.backups.format.target.RETRIES", 0)
+    monkeypatch.setattr(runner, "LONGEST_OUTAGE_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "PAUSE_SECONDS", 0.0)
     monkeypatch.setenv("AWS_ENDPOINT", f"http://127.0.0.1:{choose()}")
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "name")

@@ -22,7 +22,7 @@ from svgx_state.backups.format.archive import Archive
 from svgx_state.backups.format.chain import Chain
 from svgx_state.backups.format.manifest import BackupRefused
 from svgx_state.backups.format.sealing import BackupDamaged
-from svgx_state.backups.format.target import TargetFailed
+from svgx_state.backups.format.target import TargetFailed, TargetUnavailable
 from svgx_state.backups.restoring import BackupRestorer, RefusedAccounts
 from svgx_state.backups.tasks import Task, TaskLost, Tasks
 from svgx_state.backups.verification import BackupChecker
@@ -39,7 +39,7 @@ PAUSE_SECONDS = 2.0
 """Seconds from an attempt that failed because a server was not reachable to the next attempt at the task."""
 
 LONGEST_OUTAGE_SECONDS = 600.0
-"""Longest outage of a server that a task survives, in seconds. Beyond it, the task fails."""
+"""Longest outage of a server or of the target that a task survives, in seconds. Beyond it, the task fails."""
 
 RECOVERY_SECONDS = 120.0
 """Minimum duration of an attempt, in seconds, that shows that the outage before the attempt has ended.
@@ -63,17 +63,23 @@ class Outage:
     def __init__(self) -> None:
         self._since: float | None = None
         self._attempt_began_at = 0.0
+        self._failed_request: str | None = None
 
     def begin_attempt(self, now: float) -> None:
         """Note that an attempt begins."""
         self._attempt_began_at = now
 
-    def fail_attempt(self, failed_at: float) -> float:
+    def fail_attempt(self, failed_at: float, request: str | None = None) -> float:
         """Note that the attempt has failed. Return the seconds since the first failure of the outage.
 
-        The failure of an attempt that lasted for `RECOVERY_SECONDS` begins a new outage.
+        The failure of an attempt that lasted for `RECOVERY_SECONDS` begins a new outage. `request` names the failed
+        request for an object at the target. If the attempt before failed at the same request, the outage has not ended,
+        because a verification reads all objects before this one again.
         """
-        if self._since is None or failed_at - self._attempt_began_at >= RECOVERY_SECONDS:
+        is_same = request is not None and request == self._failed_request
+        self._failed_request = request
+        lasted = failed_at - self._attempt_began_at
+        if self._since is None or (lasted >= RECOVERY_SECONDS and not is_same):
             self._since = failed_at
         return failed_at - self._since
 
@@ -187,7 +193,7 @@ class BackupRunner:
             self.wake()
 
     async def _carry_out_with_retries(self, task: Task) -> None:
-        """Carry out a task, and continue the task after a server was not reachable."""
+        """Carry out a task, and continue the task after a server or the target was not reachable."""
         if task.attempts > MAX_ATTEMPTS:
             await self._fail(task, f"this work was taken up {MAX_ATTEMPTS} times and did not end")
             return
@@ -196,14 +202,16 @@ class BackupRunner:
             outage.begin_attempt(time.monotonic())
             try:
                 await self._handlers[task.kind](task)
-            except TEMPORARY_ERRORS as error:
-                if outage.fail_attempt(time.monotonic()) > LONGEST_OUTAGE_SECONDS:
-                    await self._fail(task, error.detail)
+            except (*TEMPORARY_ERRORS, TargetUnavailable) as error:
+                request = str(error) if isinstance(error, TargetUnavailable) else None
+                reason = error.detail if isinstance(error, SvgxError) else str(error)
+                if outage.fail_attempt(time.monotonic(), request) > LONGEST_OUTAGE_SECONDS:
+                    await self._fail(task, reason)
                     return
                 # Shortly after the start of this replica, auth may not answer yet. This needs no warning.
                 is_starting = time.monotonic() - self._started_at < STARTUP_SECONDS
                 write = log.info if is_starting else log.warning
-                write("work on a backup waits", subject=task.subject_id, reason=error.detail)
+                write("work on a backup waits", subject=task.subject_id, reason=reason)
                 await asyncio.sleep(PAUSE_SECONDS)
                 task = await self._tasks.reread(task)
             except (BackupRefused, BackupDamaged) as error:

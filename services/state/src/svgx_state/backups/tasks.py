@@ -8,7 +8,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from svgx_common.contract.errors import Unavailable
@@ -41,6 +41,11 @@ class Task:
     attempts: int
     position: str
     """The progress of a restore: `users:` or `canvases:` with the last finished id. Empty for other tasks."""
+    checksums: dict[str, str] = field(default_factory=dict, compare=False)
+    """The checksums of the objects of a backup that this process has stored or read back, by name.
+
+    A further attempt of this process does not read these objects again.
+    """
 
 
 class Tasks:

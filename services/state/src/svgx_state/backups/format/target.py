@@ -17,13 +17,17 @@ from obstore.exceptions import (
 )
 from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
-RETRIES = 3
-"""Largest number of further attempts at a request that an object storage did not answer, or answered with 5xx."""
+RETRIES = 20
+"""Largest number of further attempts at a request that an object storage did not answer, or answered with 5xx or 429.
 
-RETRY_TIME_LIMIT = timedelta(seconds=30)
-"""Time from the first attempt at a request after which no further attempt begins.
+The pauses between the attempts are random and grow, from 0.1 s to 15 s.
+"""
 
-The request then fails, and so does the task that made it, such as a backup.
+RETRY_TIME_LIMIT = timedelta(seconds=10)
+"""Time from the first attempt at a request after which no further pause begins.
+
+The request then fails, and a task that made it, such as a backup, begins its next attempt. A caller waits for a restore
+to begin for 30 s, so the last attempt has to end before.
 """
 
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")

@@ -1,0 +1,150 @@
+"""Backups and restores while the target or auth does not answer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from svgx_common.contract.errors import Unavailable
+from svgx_common.contract.storage.backups import StoredAccount
+from svgx_state.backups import runner
+from svgx_state.backups.accounts import StoredAccounts
+from svgx_state.backups.format.manifest import MANIFEST_NAME
+from svgx_state.backups.format.target import Target, TargetUnavailable
+from tests.integration.state.backup_site import Site
+from tests.integration.state.vault import lose, tables_of
+
+_FAILURES = 3
+"""Number of requests in a row that fail in an outage."""
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of all objects that are read from the target. Between two attempts at a task is no pause."""
+    monkeypatch.setattr(runner, "PAUSE_SECONDS", 0.0)
+    names: list[str] = []
+    get = Target.get
+
+    async def note_and_get(self: Target, name: str) -> bytes:
+        names.append(name)
+        return await get(self, name)
+
+    monkeypatch.setattr(Target, "get", note_and_get)
+    return names
+
+
+def _interrupt_target(monkeypatch: pytest.MonkeyPatch, request: str, part: str) -> list[str]:
+    """Let the target fail `_FAILURES` times at a request for an object with this part in its name.
+
+    Return a list to which the names of the failed requests are added.
+    """
+    failed: list[str] = []
+    carry_out = getattr(Target, request)
+
+    async def fail_or_carry_out(self: Target, name: str, *content: bytes) -> object:
+        if part in name and len(failed) < _FAILURES:
+            failed.append(name)
+            raise TargetUnavailable(f"cannot reach {name}: the target answers 503")
+        return await carry_out(self, name, *content)
+
+    monkeypatch.setattr(Target, request, fail_or_carry_out)
+    return failed
+
+
+def _interrupt_auth(monkeypatch: pytest.MonkeyPatch, failures: float) -> list[str]:
+    """Let auth fail at requests for pages of accounts. Return a list to which each failed request is added."""
+    failed: list[str] = []
+    pages = StoredAccounts.pages
+
+    async def fail_or_read(self: StoredAccounts, after: str) -> AsyncIterator[list[StoredAccount]]:
+        if len(failed) < failures:
+            failed.append(after)
+            raise Unavailable("auth does not answer")
+        async for page in pages(self, after):
+            yield page
+
+    monkeypatch.setattr(StoredAccounts, "pages", fail_or_read)
+    return failed
+
+
+@pytest.mark.parametrize("server", ["target", "auth"])
+async def test_backup_continues_after_an_outage_without_reading_its_objects_again(
+    site: Site, small_objects: None, reads: list[str], monkeypatch: pytest.MonkeyPatch, server: str
+) -> None:
+    """Each attempt of a replica looks for the manifest, and keeps the objects of earlier attempts.
+
+    Proves R-BACKUP-12.
+    """
+    async with site.replica():
+        for _ in range(6):
+            await site.vault.draw("a")
+        if server == "target":
+            failed = _interrupt_target(monkeypatch, "put", "index-000004")
+        else:
+            failed = _interrupt_auth(monkeypatch, _FAILURES)
+        backup = await site.vault.back_up(state_type="all")
+        assert (backup.status, len(failed)) == ("complete", _FAILURES)
+        assert reads == [f"{backup.id}/{MANIFEST_NAME}"] * (_FAILURES + 1)
+        assert (await site.vault.verify(backup.id)).status == "passed"
+
+
+async def test_replica_reads_no_object_of_a_backup_while_auth_does_not_answer(
+    site: Site, small_objects: None, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that continues a backup with accounts asks auth first. Proves R-BACKUP-12."""
+    stopped = asyncio.Event()
+
+    async def count(_: StoredAccounts) -> int:
+        raise Unavailable("auth does not answer")
+
+    async def pages(_: StoredAccounts, after: str) -> AsyncIterator[list[StoredAccount]]:
+        stopped.set()
+        await asyncio.Event().wait()
+        yield []
+
+    async with site.replica():
+        await site.vault.draw("a")
+        monkeypatch.setattr(StoredAccounts, "pages", pages)
+        backup = await site.vault.begin(state_type="all")
+        async with asyncio.timeout(20):
+            await stopped.wait()
+    reads.clear()
+    monkeypatch.setattr(StoredAccounts, "count", count)
+    monkeypatch.setattr(runner, "LONGEST_OUTAGE_SECONDS", 0.0)
+    async with site.replica():
+        ended = await site.vault.wait_ended(backup.id)
+        assert (ended.status, ended.error) == ("failed", "auth does not answer")
+        assert {name for name in reads if name.startswith(backup.id)} == {
+            f"{backup.id}/{MANIFEST_NAME}"
+        }
+
+
+async def test_outage_of_auth_ends_a_backup_that_has_many_objects(
+    site: Site, small_objects: None, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An outage that lasts longer than the limit fails the backup with the reason. Proves R-BACKUP-12."""
+    monkeypatch.setattr(runner, "LONGEST_OUTAGE_SECONDS", 0.2)
+    async with site.replica():
+        for _ in range(6):
+            await site.vault.draw("a")
+        failed = _interrupt_auth(monkeypatch, float("inf"))
+        backup = await site.vault.back_up(state_type="all")
+        assert (backup.status, backup.error) == ("failed", "auth does not answer")
+        assert reads == [f"{backup.id}/{MANIFEST_NAME}"] * len(failed)
+
+
+async def test_verification_and_restore_continue_after_an_outage_of_the_target(
+    site: Site, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A target that does not answer for a moment fails neither of them. Proves R-BACKUP-12."""
+    vault = site.vault
+    async with site.replica(), tables_of(site.url) as tables:
+        canvas_id = await vault.draw("a")
+        backup = await vault.back_up(canvas_id=canvas_id)
+        failed = _interrupt_target(monkeypatch, "get", "/canvas-")
+        assert (await vault.verify(backup.id)).status == "passed"
+        assert len(failed) == _FAILURES
+        await lose(tables, canvas_id)
+        failed.clear()
+        assert (await vault.restore(backup.id)).status == "complete"
+        assert len(failed) == _FAILURES

@@ -1,16 +1,20 @@
 """Backups and restores while the target or auth does not answer."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
 
 from svgx_common.contract.errors import Unavailable
-from svgx_common.contract.storage.backups import StoredAccount
+from svgx_common.contract.storage.backups import CreateBackupRequest, StateType, StoredAccount
 from svgx_state.backups import runner
 from svgx_state.backups.accounts import StoredAccounts
 from svgx_state.backups.format.manifest import MANIFEST_NAME
 from svgx_state.backups.format.target import Target, TargetUnavailable
+from svgx_state.backups.tasks import Task, Tasks
+from svgx_state.commands import backups as commands
+from svgx_state.settings import StateSettings
 from tests.integration.state.backup_site import Site
 from tests.integration.state.vault import lose, tables_of
 
@@ -131,6 +135,45 @@ async def test_outage_of_auth_ends_a_backup_that_has_many_objects(
         backup = await site.vault.back_up(state_type="all")
         assert (backup.status, backup.error) == ("failed", "auth does not answer")
         assert reads == [f"{backup.id}/{MANIFEST_NAME}"] * len(failed)
+
+
+@pytest.mark.parametrize("survives", [True, False])
+async def test_command_that_waits_for_a_backup_survives_a_short_outage_of_postgresql(
+    site: Site, monkeypatch: pytest.MonkeyPatch, *, survives: bool
+) -> None:
+    """After a longer outage, the command ends with the error. Proves R-BACKUP-12."""
+    monkeypatch.setattr(commands, "POLL_SECONDS", 0.0)
+    if not survives:
+        monkeypatch.setattr(commands, "LONGEST_OUTAGE_SECONDS", 0.0)
+    failed: list[str | None] = []
+    claim = Tasks.claim
+
+    async def fail_or_claim(self: Tasks, subject_id: str | None = None) -> Task | None:
+        if len(failed) < _FAILURES:
+            failed.append(subject_id)
+            raise Unavailable("the database does not answer")
+        return await claim(self, subject_id)
+
+    async with site.replica():
+        canvas_id = await site.vault.draw("a")
+    settings = StateSettings.model_validate(
+        {
+            "nats_url": site.backing.nats_url("state"),
+            "postgres_url": site.url,
+            "redis_url": site.backing.redis_url,
+            "backup_url": f"file://{site.vault.folder}",
+        }
+    )
+    async with commands._open(settings) as backups:
+        request = CreateBackupRequest(state_type=StateType.CANVAS, canvas_id=canvas_id)
+        backup_id = (await backups.catalogue.request_backup(request, "ann")).id
+        ended = commands._backup_once_ended(backups, backup_id)
+        monkeypatch.setattr(Tasks, "claim", fail_or_claim)
+        with contextlib.nullcontext() if survives else pytest.raises(Unavailable):
+            assert (await commands._finish(backups, backup_id, ended)).status == "complete"
+        assert failed == [backup_id] * (_FAILURES if survives else 2)
+        failed += [None] * _FAILURES
+        await commands._finish(backups, backup_id, ended)
 
 
 async def test_verification_and_restore_continue_after_an_outage_of_the_target(

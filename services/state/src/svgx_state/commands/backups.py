@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import secrets
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, NoReturn, TypeVar
@@ -31,12 +32,14 @@ from svgx_common.contract.storage.backups import (
 )
 from svgx_common.health import Health
 from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.repetition import TEMPORARY_ERRORS
 from svgx_common.messaging.responder import Responder
 from svgx_common.runtime import Runtime
 from svgx_common.settings import WRONG_SETTING, WrongSetting, load
 from svgx_state.backups.building import Backups, build_backups
 from svgx_state.backups.catalogue import LATEST
 from svgx_state.backups.format.target import TargetFailed
+from svgx_state.backups.runner import LONGEST_OUTAGE_SECONDS, Outage
 from svgx_state.journal import Journal
 from svgx_state.settings import StateSettings
 from svgx_workers.pool import Workers
@@ -207,12 +210,20 @@ async def _finish(
 ) -> Record:
     """Do the work of a backup or a restore, or wait for the replica that does it. Return the finished record.
 
-    `ended` returns the record after the work has ended, and None before.
+    `ended` returns the record after the work has ended, and None before. Wait for a server that is not reachable, and
+    raise its error when the outage has lasted for `LONGEST_OUTAGE_SECONDS`.
     """
+    outage = Outage()
     while True:
-        await backups.runner.run_one(subject_id)
-        if (record := await ended()) is not None:
-            return record
+        outage.begin_attempt(time.monotonic())
+        try:
+            await backups.runner.run_one(subject_id)
+            if (record := await ended()) is not None:
+                return record
+            outage = Outage()
+        except TEMPORARY_ERRORS:
+            if outage.fail_attempt(time.monotonic()) > LONGEST_OUTAGE_SECONDS:
+                raise
         await asyncio.sleep(POLL_SECONDS)
 
 

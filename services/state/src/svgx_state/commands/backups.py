@@ -17,7 +17,13 @@ from pydantic import BaseModel, ValidationError
 
 from svgx_common import logs, postgres
 from svgx_common.configuration.build import build_of
-from svgx_common.contract.errors import Conflict, SvgxError, Unavailable, from_validation
+from svgx_common.contract.errors import (
+    TEMPORARY_ERRORS,
+    Conflict,
+    SvgxError,
+    Unavailable,
+    from_validation,
+)
 from svgx_common.contract.storage.backups import (
     Backup,
     BackupStatus,
@@ -32,7 +38,6 @@ from svgx_common.contract.storage.backups import (
 )
 from svgx_common.health import Health
 from svgx_common.messaging.bus import Bus
-from svgx_common.messaging.repetition import TEMPORARY_ERRORS
 from svgx_common.messaging.responder import Responder
 from svgx_common.runtime import Runtime
 from svgx_common.settings import WRONG_SETTING, WrongSetting, load

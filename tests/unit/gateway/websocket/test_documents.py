@@ -57,6 +57,23 @@ class RecordingOutbox:
         self._events.pop(0).set()
 
 
+class DemotingOutbox(RecordingOutbox):
+    """An outbox that has capacity again after the role of its connection has become viewer.
+
+    The lookup of the new role is answered only after the edit's wait for capacity has ended.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self._connection = connection
+
+    async def wait_for_capacity(self) -> None:
+        """Put the role in doubt, and return. Settle the role when the caller waits for it."""
+        self._connection.doubt_role()
+        settle_role = self._connection.settle_role
+        asyncio.get_running_loop().call_soon(settle_role, CanvasRole.VIEWER, 1)
+
+
 def connect(
     role: CanvasRole = CanvasRole.EDITOR, *, account: str = "u", inflow: Inflow | None = None
 ) -> Connection:
@@ -163,6 +180,16 @@ async def test_editor_who_becomes_a_viewer_sends_no_further_piece() -> None:
     connection.settle_role(CanvasRole.VIEWER, 1)
     await receiving
     assert len(outbox.edits) <= 2
+    assert connection.saved_counter.commit(1, "epoch") is None
+
+
+async def test_editor_who_becomes_a_viewer_during_the_wait_for_capacity_adds_nothing() -> None:
+    """The edit also waits for the new role, and is then discarded. Proves R-ACCESS-5, R-ACCESS-6 and R-SAVE-10."""
+    connection = connect()
+    outbox = DemotingOutbox(connection)
+    await receive(connection, outbox, b"small")
+    assert outbox.edits == []
+    assert connection.saved_counter.arrived == 1
     assert connection.saved_counter.commit(1, "epoch") is None
 
 

@@ -116,6 +116,20 @@ def test_step_2_for_an_ended_holder_fills_no_gap() -> None:
     assert counter.commit(last, NEXT_HOLDER) == last
 
 
+def test_discarded_step_2_is_the_answer_to_its_question() -> None:
+    """The next sync step 2 answers the next question, here that of the ended holder. Proves R-SAVE-11."""
+    counter = SavedCounter()
+    counter.ask(NEXT_HOLDER)
+    counter.ask(HOLDER)  # the reply of the ended holder came late
+    counter.discard(is_step_2=True)  # the client is a viewer at this moment
+    answer = counter.accept(is_step_2=True)
+    assert counter.commit(answer, NEXT_HOLDER) is None
+    assert counter.is_unasked
+    counter.ask(NEXT_HOLDER)
+    last = counter.accept(is_step_2=True)
+    assert counter.commit(last, NEXT_HOLDER) == last
+
+
 @pytest.mark.parametrize(
     ("questions", "unasked"),
     [

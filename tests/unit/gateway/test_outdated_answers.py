@@ -11,10 +11,12 @@ import pytest
 from svgx_auth.rotate_keys import generate
 from svgx_common.contract.api_keys import CheckedApiKey
 from svgx_common.contract.auth import Jwks
+from svgx_common.contract.errors import Unauthenticated
 from svgx_common.contract.policy import RateClass, Role
 from svgx_common.contract.ratelimits import RATE_LIMITS_CHANGED, RateLimit, RateLimits
 from svgx_common.contract.revocations import REVOKED, Revocation, RevocationList
 from svgx_common.messaging.bus import Bus, Listener
+from svgx_common.messaging.caller import Caller
 from svgx_common.tokens import access_tokens as tokens
 from svgx_common.tokens.access_tokens import AccessClaims
 from svgx_gateway import watched_copy
@@ -143,6 +145,24 @@ async def test_reconnect_during_a_read_makes_the_next_read_complete(
     complete, _ = await slow.next_request()
     assert incremental.since is not None
     assert complete.since is None
+    await revocations.stop()
+
+
+async def test_late_answer_does_not_lower_a_revoked_token_version(slow: SlowBus) -> None:
+    """The answer to a read is older than the broadcast that arrived before it. Proves R-AUTH-18 and R-AUTH-19."""
+    revocations = Revocations(cast(Bus, slow))
+    notices: list[bool] = []
+    caller = Caller("u", "ada", Role.EDITOR, "s", token_version=1)
+    revocations.on_revoked(lambda: notices.append(revocations.revoked(caller)))
+    starting = asyncio.create_task(revocations.start())
+    _, first = await slow.next_request()
+    await slow.publish(REVOKED.subject, RevocationList(items=[_CHANGE]))
+    older = _CHANGE.model_copy(update={"before_version": 1})
+    first.set_result(RevocationList(items=[older], as_of=datetime.now(UTC)))
+    await starting
+    with pytest.raises(Unauthenticated):
+        revocations.check(caller)
+    assert notices == [True]
     await revocations.stop()
 
 

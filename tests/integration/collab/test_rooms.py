@@ -15,6 +15,7 @@ from svgx_canvas.document.pycrdt_document import FEW_STRUCTS
 from svgx_collab import app
 from svgx_collab import room as room_module
 from svgx_collab import rooms as rooms_module
+from svgx_collab.commits.missed_commits import MissedCommits
 from svgx_collab.deletions import Deletions
 from svgx_collab.leases import LEASE_SECONDS
 from svgx_collab.room import MAX_IN_FLIGHT, Receipt, Room
@@ -384,6 +385,57 @@ async def test_new_holder_gets_the_late_commits_of_the_former_holder(
         assert one.rooms.details()["held"] == 0
         async with asyncio.timeout(20):
             while await editor.held() != {"a": "1", "b": "2", "c": "3"}:
+                await pause()
+
+
+async def test_late_commits_that_are_reported_while_the_new_holder_opens_are_loaded(
+    backing: DevStack, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new holder read the journal before the late commit, and is still opening when the report arrives.
+
+    Nobody edits afterwards. Proves R-FAIL-13.
+    """
+    load, has_handled_report = MissedCommits.load, asyncio.Event()
+
+    async def noting_load(missed_commits: MissedCommits) -> None:
+        await load(missed_commits)
+        has_handled_report.set()
+
+    monkeypatch.setattr(MissedCommits, "load", noting_load)
+    async with replica(backing, answers_open=False) as one, replica(backing) as two:
+        await one.rooms.open(editor.canvas_id)
+        await editor.set("a", "1")
+        ask_as_one, may_commit = one.bus.ask, asyncio.Event()
+        ask_as_two, has_read, may_open = two.bus.ask, asyncio.Event(), asyncio.Event()
+
+        async def commit_late(operation: Any, *arguments: Any, **options: Any) -> Any:
+            if operation is JOURNAL_APPEND:
+                await may_commit.wait()
+            return await ask_as_one(operation, *arguments, **options)
+
+        async def open_late(operation: Any, *arguments: Any, **options: Any) -> Any:
+            reply = await ask_as_two(operation, *arguments, **options)
+            if operation is JOURNAL_LOAD and not has_read.is_set():
+                has_read.set()
+                await may_open.wait()
+            return reply
+
+        monkeypatch.setattr(one.bus, "ask", commit_late)
+        monkeypatch.setattr(two.bus, "ask", open_late)
+        async with asyncio.timeout(20):
+            late = asyncio.create_task(editor.set("b", "2"))
+            while "b" not in await editor.held():
+                await pause()
+            await one.redis.set(f"svgx:lease:{editor.canvas_id}", two.bus.replica_id)
+            opening = asyncio.create_task(two.rooms.open(editor.canvas_id))
+            await has_read.wait()
+            may_commit.set()
+            await one.rooms.renew_leases()
+            await late
+            await has_handled_report.wait()
+            may_open.set()
+            await opening
+            while await editor.held() != {"a": "1", "b": "2"}:
                 await pause()
 
 

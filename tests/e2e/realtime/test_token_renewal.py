@@ -13,6 +13,7 @@ from svgx_common.tokens.signing_keys import secret_key
 from svgx_devstack import DevStack
 from svgx_yjs import protocol
 from svgx_yjs.lib0 import Decoder, Encoder
+from tests.e2e.accounts.test_share_links import create_link
 from tests.e2e.clients.api import open_api
 from tests.e2e.clients.close_code import wait_close_code
 from tests.e2e.clients.workspace import Workspace
@@ -156,3 +157,28 @@ async def test_yjs_client_with_an_expired_token_reconnects_with_a_fresh_one(
     client = await workspace.connect(canvas, params={}, version=version, **options_of_page(*tokens))
     assert (await client.wait_closed()).code == 4401
     await workspace.driver.wait_synced([client])
+
+
+@pytest.mark.parametrize("role", ["viewer", None])
+async def test_renewed_token_keeps_the_role_of_the_share_link(
+    workspace: Workspace, canvas: str, role: str | None
+) -> None:
+    """An account with the role viewer, or without a role, still edits with its link after the renewal.
+
+    The gateway looks up the role again for the fresh token. Proves R-ACCESS-10 and R-LIFE-2.
+    """
+    user = await workspace.create_user()
+    if role is not None:
+        await workspace.owner.set_member(canvas, user, role)
+    link = await create_link(workspace.owner, canvas, "editor")
+    issuer = TokenIssuer(workspace.stack.jwt_secret, user.id)
+    client = await workspace.connect(
+        canvas,
+        params={"renew": "1", "saved": "1", "link": link["token"]},
+        **options_of_page(issuer.sign(6), issuer.sign(120)),
+    )
+    await client.wait_received(protocol.TOKEN, 1)
+    # The client has sent its fresh token before this edit.
+    await client.add_element("with-the-fresh-token")
+    await workspace.driver.wait_saved([client])
+    assert (await client.status()).connections == 1

@@ -149,9 +149,8 @@ async def test_tokens_from_before_a_restore_are_refused(
     await _lose(tables, user.id)
     async with started(bus) as running:
         assert await running.admits(signed_in)
-        running.revoked.clear()
-        await _import(state, stored)
-        await running.revoked.wait()
+        async with running.until_broadcast():
+            await _import(state, stored)
         assert not await running.admits(signed_in)
         assert await running.admits(await login(bus, user.username))
     async with started(bus) as later:
@@ -168,9 +167,8 @@ async def test_import_announces_the_ended_tokens_of_added_accounts_only(
     before = await _export(state)
     await _lose(tables, lost.id)
     async with started(bus) as gateway:
-        gateway.revoked.clear()
-        await _import(state, before[lost.id], before[existing.id])
-        await gateway.revoked.wait()
+        async with gateway.until_broadcast():
+            await _import(state, before[lost.id], before[existing.id])
         assert await gateway.admits(signed_in)
 
 

@@ -123,9 +123,8 @@ async def test_key_has_the_lower_of_both_roles(
     async with started(bus) as gateway:
         assert (await gateway.caller(key.key)) is not None
         if later_role is not None:
-            gateway.revoked.clear()
-            await update(bus, user, role=later_role)
-            await gateway.revoked.wait()
+            async with gateway.until_broadcast():
+                await update(bus, user, role=later_role)
         caller = await gateway.caller(key.key)
         assert caller is not None
         assert caller.role is effective
@@ -179,10 +178,8 @@ async def test_ended_key_is_refused_at_once(bus: Bus, act: Any) -> None:
     async with started(bus) as gateway:
         used = await gateway.caller(key.key)
         assert used is not None
-        gateway.revoked.clear()
-        await act(bus, user, me, key)
-        async with asyncio.timeout(10):
-            await gateway.revoked.wait()
+        async with gateway.until_broadcast():
+            await act(bus, user, me, key)
         # The gateway closes the connections of callers for which `revoked` returns True.
         assert gateway.revocations.revoked(used)
         async with started(bus) as later:

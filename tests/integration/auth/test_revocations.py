@@ -29,6 +29,7 @@ from svgx_gateway.identity.authenticator import Authenticator
 from svgx_gateway.identity.revocations import Revocations
 from svgx_gateway.identity.share_links import ShareLinks
 from svgx_gateway.identity.token_keys import TokenKeys
+from svgx_gateway.watched_copy import POLL_SECONDS
 from tests.blocked import until_blocked
 from tests.integration.auth.conftest import SECRET, Tables
 from tests.integration.auth.test_accounts import caller_of, create, login
@@ -66,6 +67,17 @@ class Gateway:
                     return await self.revocations.ready()
                 except ConnectionError:
                     await asyncio.sleep(0)
+
+    @asynccontextmanager
+    async def until_broadcast(self) -> AsyncIterator[None]:
+        """After the block, wait until a broadcast has revoked tokens or keys.
+
+        Raise `TimeoutError` before the next poll, because the poll would find the revocation without a broadcast.
+        """
+        self.revoked.clear()
+        yield
+        async with asyncio.timeout(POLL_SECONDS / 3):
+            await self.revoked.wait()
 
     async def admits(self, signed_in: Tokens) -> bool:
         """Return whether the gateway accepts the access token."""
@@ -165,10 +177,8 @@ async def test_access_tokens_end_at_once(
     async with started(bus) as gateway:
         for session in (signed_in.first, signed_in.second, signed_in.other_account):
             assert await gateway.admits(session)
-        gateway.revoked.clear()
-        await act(bus, signed_in, tables)
-        async with asyncio.timeout(10):
-            await gateway.revoked.wait()
+        async with gateway.until_broadcast():
+            await act(bus, signed_in, tables)
         async with started(bus) as later:
             for each in (gateway, later):
                 assert not await each.admits(signed_in.first)
@@ -182,9 +192,8 @@ async def test_new_role_ends_the_access_token(bus: Bus) -> None:
     signed_in = await login(bus, user.username)
     async with started(bus) as gateway:
         for role in (Role.VIEWER, Role.EDITOR, Role.VIEWER):
-            gateway.revoked.clear()
-            await update(bus, user, role=role)
-            await gateway.revoked.wait()
+            async with gateway.until_broadcast():
+                await update(bus, user, role=role)
             assert not await gateway.admits(signed_in)
             signed_in = await refresh(bus, signed_in.refresh_token)
             assert await gateway.admits(signed_in)
@@ -196,9 +205,8 @@ async def test_restored_account_has_to_log_in_again(bus: Bus) -> None:
     user = await create(bus)
     before = await login(bus, user.username)
     async with started(bus) as gateway:
-        gateway.revoked.clear()
-        await bus.ask(DELETE_USER, UserRequest(user_id=user.id))
-        await gateway.revoked.wait()
+        async with gateway.until_broadcast():
+            await bus.ask(DELETE_USER, UserRequest(user_id=user.id))
         await bus.ask(RESTORE_USER, UserRequest(user_id=user.id))
         assert not await gateway.admits(before)
         assert await gateway.admits(await login(bus, user.username))

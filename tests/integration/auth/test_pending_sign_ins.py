@@ -54,12 +54,13 @@ class Browsers:
 
 
 @asynccontextmanager
-async def signing_in(backing: DevStack) -> AsyncIterator[Browsers]:
+async def signing_in(backing: DevStack, *others: OidcProvider) -> AsyncIterator[Browsers]:
+    """Run a replica with a fake provider, and with the other providers. Yield browsers of the fake provider."""
     bus = await Bus.connect(backing.nats_url("gateway"), "gateway", "test")
     try:
         async with fake_provider() as fake:
             settings = OidcProvider(name="fake", issuer=fake.issuer, client_id=CLIENT)
-            async with replica(backing, providers=(settings,)):
+            async with replica(backing, providers=(settings, *others)):
                 yield Browsers(bus, fake)
     finally:
         await bus.close()
@@ -132,5 +133,24 @@ async def test_answer_of_another_provider_does_not_end_a_sign_in(backing: DevSta
         callback, nonce = await browsers.begin()
         with pytest.raises(Unauthenticated):
             await browsers.finish(callback.model_copy(update={"iss": "https://id.example.org"}))
+        assert TOKEN_PATH not in browsers.fake.requests
+        await browsers.finish_twice(callback, nonce)
+
+
+async def test_callback_at_another_configured_provider_does_not_end_a_sign_in(
+    backing: DevStack,
+) -> None:
+    """Only the provider of the sign-in gets the code, also with the right state and browser. Proves R-AUTH-31."""
+    async with (
+        fake_provider() as other,
+        signing_in(backing, OidcProvider(name="other", issuer=other.issuer, client_id=CLIENT)) as (
+            browsers
+        ),
+    ):
+        callback, nonce = await browsers.begin()
+        other.claims["nonce"] = nonce
+        with pytest.raises(BadRequest):
+            await browsers.finish(callback.model_copy(update={"provider": "other"}))
+        assert TOKEN_PATH not in other.requests
         assert TOKEN_PATH not in browsers.fake.requests
         await browsers.finish_twice(callback, nonce)

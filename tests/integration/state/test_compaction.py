@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -275,3 +276,26 @@ async def _stop_a_replica_while_it_compacts(
             await client.append(*(pen.draw(str(number)) for number in range(5)))
             await until_statement_blocked(tables, "INSERT INTO snapshot")
     return canvas_id
+
+
+async def test_snapshot_of_an_older_revision_does_not_replace_the_newest_one(
+    fresh: FreshTables, workers: Workers
+) -> None:
+    """The tail and the bytes of the content still begin at the newest snapshot. Proves R-STATE-7 and R-QUOTA-2."""
+    compactor = fresh.compactor(workers)
+    canvas_id = await fresh.create()
+    pen = Pen(canvas_id, "holder")
+    await fresh.journal.append([pen.draw(str(number)) for number in range(10)])
+    assert await compactor.compact(canvas_id)
+    await fresh.journal.append([pen.draw("last")])
+
+    async def sizes() -> list[Row | None]:
+        return [
+            await fresh.database.row("tail_after_snapshot", canvas_id),
+            await fresh.database.row("canvas_use", canvas_id, datetime.now(UTC).date()),
+        ]
+
+    before = await sizes()
+    assert await compactor.keep(canvas_id, 5)
+    assert await snapshots(fresh.tables, canvas_id) == [5, 10]
+    assert await sizes() == before

@@ -1,9 +1,10 @@
 """Damaged and foreign backups, and restores that fail half-way. The backups are encrypted."""
 
+import asyncio
 import base64
 import json
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,12 @@ from svgx_common.contract.storage.deletion import PURGE_CANVAS, RESTORE_CANVAS
 from svgx_common.database.migrations import migrations_of
 from svgx_devstack import DevStack
 from svgx_state.backups import restoring
+from svgx_state.backups.adoption import Adoption
+from svgx_state.backups.format.archive import Archive
 from svgx_state.backups.format.chain import StoredCanvas
 from svgx_state.backups.format.manifest import MANIFEST_NAME
+from svgx_state.backups.format.sealing import Seal, read_key
+from svgx_state.backups.format.target import Target, TargetFailed
 from svgx_state.backups.restoring import BackupRestorer
 from svgx_state.backups.tasks import Task
 from svgx_state.deletion import purge
@@ -30,6 +35,7 @@ from tests.integration.state.vault import (
     ADMIN,
     StandIns,
     Vault,
+    database,
     lose,
     run_stand_ins,
     tables_of,
@@ -420,3 +426,35 @@ async def test_canvas_that_was_removed_during_its_restore_is_listed_as_failed(
         deleted: "failed",
         whole: "undeleted",
     }
+
+
+async def test_deletion_that_is_interrupted_leaves_no_manifest(
+    backing: DevStack, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new database does not adopt a backup of which the deletion has deleted some objects. Proves R-BACKUP-4."""
+    kept, backup = [await vault.back_up(canvas_id=await vault.draw("a")) for _ in range(2)]
+    count = len(vault.objects(backup.id))
+    interrupted = asyncio.Event()
+    delete = Target.delete
+
+    async def delete_one(target: Target, names: Sequence[str]) -> None:
+        await delete(target, sorted(names)[:1])
+        if len(names) > 1:
+            interrupted.set()
+            raise TargetFailed("the target refuses the request")
+
+    monkeypatch.setattr(Target, "delete", delete_one)
+    await vault.delete(backup.id)
+    async with asyncio.timeout(20):
+        await interrupted.wait()
+    names = [path.name for path in vault.objects(backup.id)]
+    assert MANIFEST_NAME not in names
+    assert 0 < len(names) < count
+    archive = Archive(Target.open(f"file://{vault.folder}"), Seal(read_key(KEY)))
+    async with (
+        database(backing) as url,
+        postgres.connect(url, schema="state", package="svgx_state", pool_size=2) as empty,
+    ):
+        await Adoption(empty, archive).adopt_all()
+        known = await empty.rows("known_backups", [kept.id, backup.id])
+        assert [row["id"] for row in known] == [kept.id]

@@ -140,7 +140,7 @@ async def test_answer_of_another_provider_does_not_end_a_sign_in(backing: DevSta
 async def test_callback_at_another_configured_provider_does_not_end_a_sign_in(
     backing: DevStack,
 ) -> None:
-    """Only the provider of the sign-in gets the code, also with the right state and browser. Proves R-AUTH-31."""
+    """Only the provider of the sign-in gets the code, also with the right state and browser. Proves R-AUTH-32."""
     async with (
         fake_provider() as other,
         signing_in(backing, OidcProvider(name="other", issuer=other.issuer, client_id=CLIENT)) as (

@@ -10,10 +10,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
 
+from svgx_common import postgres
 from svgx_common.contract.collab import ReplaceContentRequest
 from svgx_common.contract.errors import Conflict, NotFound, Unavailable
 from svgx_common.contract.storage.backups import BackupStatus
@@ -21,7 +23,12 @@ from svgx_common.postgres import load_queries
 from svgx_devstack.ports import choose
 from svgx_state.backups import adoption, deletion, restoring, runner, tasks
 from svgx_state.backups.adoption import Adoption
+from svgx_state.backups.creation import BackupWriter
+from svgx_state.backups.deletion import BackupRemover, Retention
+from svgx_state.backups.format.archive import Archive
 from svgx_state.backups.format.manifest import MANIFEST_NAME
+from svgx_state.backups.format.sealing import Seal, read_key
+from svgx_state.backups.format.target import Target
 from svgx_state.backups.restoring import BackupRestorer
 from svgx_state.backups.tasks import Task, Tasks
 from svgx_state.commands import backups as commands
@@ -703,3 +710,80 @@ async def test_command_waits_for_a_migration_longer_than_for_a_server(
         assert not opening.done()
         await tables.execute("SELECT pg_advisory_unlock(hashtext('svgx.state'))")
         await opening
+
+
+async def test_replica_that_lost_its_task_before_the_manifest_leaves_a_complete_backup_as_it_is(
+    site: Site, small_objects: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that is frozen before it stores the manifest does not replace the manifest of another replica.
+
+    The other replica has written some objects again, so the first replica's manifest lacks them. Proves R-BACKUP-5.
+    """
+    monkeypatch.setattr(tasks, "RENEW_SECONDS", 600.0)
+    monkeypatch.setattr(runner, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(runner, "MAX_RUNNING", 1)
+    vault = site.vault
+    finish = BackupWriter._finish
+    frozen, resumed, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def finish_late(*arguments: Any) -> None:
+        monkeypatch.setattr(BackupWriter, "_finish", finish)
+        frozen.set()
+        await resumed.wait()
+        try:
+            await finish(*arguments)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(BackupWriter, "_finish", finish_late)
+    async with site.replica(), tables_of(site.url) as tables, asyncio.timeout(60):
+        canvas_id = await vault.draw("a")
+        backup = await vault.begin(canvas_id=canvas_id)
+        await frozen.wait()
+        (damaged,) = vault.objects(backup.id, "canvas")
+        damaged.write_bytes(b"damaged")
+        async with site.replica():
+            await tables.execute("UPDATE backup_task SET heartbeat_at = NULL")
+            assert (await vault.wait_ended(backup.id)).status == "complete"
+            stored = {path.name: path.read_bytes() for path in vault.objects(backup.id)}
+            resumed.set()
+            await ended.wait()
+            assert {path.name: path.read_bytes() for path in vault.objects(backup.id)} == stored
+            assert (await vault.verify(backup.id)).status == "passed"
+
+
+async def test_retention_keeps_a_backup_until_its_restore_has_ended(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The retention requests no deletion of a backup that a restore reads. Proves R-BACKUP-5."""
+    vault = site.vault
+    request_edit = BackupRestorer._request_edit
+    stopped, resumed = asyncio.Event(), asyncio.Event()
+
+    async def request_late(restorer: BackupRestorer, request: ReplaceContentRequest) -> None:
+        stopped.set()
+        await resumed.wait()
+        await request_edit(restorer, request)
+
+    monkeypatch.setattr(BackupRestorer, "_request_edit", request_late)
+    archive = Archive(Target.open(f"file://{vault.folder}"), Seal(read_key(KEY)))
+    async with (
+        asyncio.timeout(60),
+        database(site.backing) as url,
+        site.replica(postgres_url=url),
+        tables_of(url) as tables,
+        postgres.connect(url, schema="state", package="svgx_state", pool_size=2) as pool,
+    ):
+        remover = BackupRemover(pool, Tasks(pool), archive, Retention(count=1, days=0))
+        canvas_id = await vault.draw("a")
+        old = await vault.back_up(canvas_id=canvas_id)
+        await vault.draw("b", canvas_id=canvas_id)
+        await vault.back_up(canvas_id=canvas_id)
+        restore = await vault.begin_restore(old.id)
+        await stopped.wait()
+        assert await remover.apply_retention() == 0
+        assert (await vault.get(old.id)).status == "complete"
+        assert await tables.fetchval("SELECT array_agg(kind) FROM backup_task") == ["restore"]
+        resumed.set()
+        assert (await vault.wait_restored(restore.id)).status == "complete"
+        assert await remover.apply_retention() == 1

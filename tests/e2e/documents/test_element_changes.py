@@ -93,7 +93,7 @@ REFUSED: list[tuple[dict[str, object], int, str, str]] = [
     ({"op": "create"}, 422, "invalid", "operations[1].tag"),
     ({"op": "create", "tag": "g", "before": "a", "order": "a0"}, 422, "invalid", "operations[1]"),
     ({"op": "move", "id": "wall"}, 422, "invalid", "operations[1]"),
-    ({"op": "paint", "id": "wall"}, 422, "invalid", "operations[1]"),
+    ({"op": "paint", "id": "wall"}, 422, "invalid", "operations[1].op"),
     ({"op": "create", "tag": "g", "attrs": {"x": 5}}, 422, "invalid", "operations[1].attrs.x"),
 ]
 

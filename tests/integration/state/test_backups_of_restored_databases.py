@@ -36,6 +36,14 @@ async def _restore_dump(tables: Tables) -> None:
     await tables.execute("UPDATE backup_task SET heartbeat_at = NULL")
 
 
+async def _insert_older_failed_backup(tables: Tables) -> None:
+    """Add the failed backup `older` without a manifest. The retention deletes it after it has looked at all others."""
+    await tables.execute(
+        "INSERT INTO backup (id, state_type, backup_type, status, created_by, created_at, encrypted, format, version)"
+        " VALUES ('older', 'all', 'full', 'failed', 'ann', now() - interval '3 days', true, 1, '1')"
+    )
+
+
 def _contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -111,11 +119,7 @@ async def test_backup_with_a_manifest_that_cannot_be_read_fails_and_keeps_its_fo
                 "UPDATE backup SET created_at = now() - interval '2 days' WHERE id = $1",
                 complete.id,
             )
-            # The retention deletes an older failed backup without a manifest later than it looks at this one.
-            await tables.execute(
-                "INSERT INTO backup (id, state_type, backup_type, status, created_by, created_at, encrypted, format,"
-                " version) VALUES ('older', 'all', 'full', 'failed', 'ann', now() - interval '3 days', true, 1, '1')"
-            )
+            await _insert_older_failed_backup(tables)
             await vault.wait_gone("older")
             assert _contents(vault.folder / complete.id) == before
         async with site.replica():
@@ -123,6 +127,40 @@ async def test_backup_with_a_manifest_that_cannot_be_read_fails_and_keeps_its_fo
                 await pause()
             assert (adopted.adopted, adopted.error) == (True, None)
             assert _contents(vault.folder / complete.id) == before
+
+
+@pytest.mark.parametrize("age", ["1 hour", "2 days"])
+async def test_failed_backup_with_a_manifest_keeps_the_backup_on_which_it_builds(
+    site: Site, small_objects: None, monkeypatch: pytest.MonkeyPatch, age: str
+) -> None:
+    """A replica with the right key adopts the failed backup, and can verify it. Proves R-BACKUP-15."""
+    monkeypatch.setattr(runner, "RETENTION_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "POLL_SECONDS", 0.05)
+    vault = site.vault
+    owner_id = vault.client.me.user_id
+    async with site.replica(), tables_of(site.url) as tables:
+        canvas_id = await vault.draw("a")
+        parent = await vault.back_up(owner_id=owner_id)
+        await vault.draw("b", canvas_id=canvas_id)
+        async with paused_backup(site, 1, backup_type="incremental") as backup:
+            await _dump(tables)
+        child = await vault.wait_ended(backup.id)
+        assert (child.status, child.parent_id) == ("complete", parent.id)
+    async with tables_of(site.url) as tables:
+        await _restore_dump(tables)
+    async with site.replica(backup_key=OTHER_KEY, backup_keep=1), tables_of(site.url) as tables:
+        assert (await vault.wait_ended(child.id)).status == "failed"
+        await tables.execute(
+            f"UPDATE backup SET created_at = created_at - interval '{age}' WHERE status IN ('complete', 'failed')"
+        )
+        assert (await vault.back_up(owner_id=owner_id)).status == "complete"
+        await _insert_older_failed_backup(tables)
+        await vault.wait_gone("older")
+        assert (await vault.get(parent.id)).status == "complete"
+    async with site.replica():
+        while (await vault.get(child.id)).status is not BackupStatus.COMPLETE:
+            await pause()
+        assert (await vault.verify(child.id)).status == "passed"
 
 
 async def test_replica_that_is_killed_after_the_manifest_leaves_a_complete_backup(

@@ -12,7 +12,8 @@ NOW = datetime(2026, 6, 30, tzinfo=UTC)
 def _backups(*texts: str) -> list[BackupFacts]:
     """Return backups, newest first, from texts such as `b2@users<b1 5d failed`: id, scope, parent, age and status.
 
-    The status `adopted` stands for a complete backup that was adopted.
+    The status `adopted` stands for a complete backup that was adopted, and `failed manifest` for a failed backup with a
+    manifest at the target.
     """
     backups = []
     for text in texts:
@@ -29,6 +30,7 @@ def _backups(*texts: str) -> list[BackupFacts]:
                 at,
                 scope,
                 adopted,
+                has_manifest="manifest" in status,
             )
         )
     return backups
@@ -49,6 +51,7 @@ def _backups(*texts: str) -> list[BackupFacts]:
         (["c 0d failed", "b 1d", "a 2d"], 1, 0, ["a"]),
         (["c 2d failed", "b 3d", "a 4d"], 1, 0, ["c", "a"]),
         (["c<a 2d failed", "b 3d", "a 4d"], 1, 0, ["c", "a"]),
+        (["e 1d", "d<c 2d failed manifest", "c<b 3d", "b 4d", "a 5d"], 1, 0, ["a"]),
         (["b 1d deleting", "a 2d"], 1, 0, []),
         ([], 1, 1, []),
         # Backups of users do not count as newer backups of the canvases.

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -57,6 +57,12 @@ class BackupFacts:
     The retention counts the backups of each scope separately.
     """
     adopted: bool = False
+    has_manifest: bool = False
+    """Whether a failed backup has a manifest at the target, because another database may have completed it."""
+
+    def has_failed_long_ago(self, now: datetime) -> bool:
+        """Return whether the backup has failed and is older than `FAILED_DAYS`."""
+        return self.status == "failed" and self.created_at < now - timedelta(days=FAILED_DAYS)
 
 
 def expired_ids(backups: Sequence[BackupFacts], retention: Retention, now: datetime) -> list[str]:
@@ -68,7 +74,9 @@ def expired_ids(backups: Sequence[BackupFacts], retention: Retention, now: datet
         return []
     parents = {each.id: each.parent_id for each in backups}
     complete = [each for each in backups if each.status == "complete" and not each.adopted]
-    kept_directly = [each.id for each in backups if each.status == "running" or each.adopted]
+    kept_directly = [
+        each.id for each in backups if each.status == "running" or each.adopted or each.has_manifest
+    ]
     # `max` keeps the newest complete backup of each scope, even if there is only a rule for days.
     newest = Counter[str]()
     for each in complete:
@@ -84,15 +92,10 @@ def expired_ids(backups: Sequence[BackupFacts], retention: Retention, now: datet
         while current is not None and current not in kept:
             kept.add(current)
             current = parents.get(current)
-    failed_before = now - timedelta(days=FAILED_DAYS)
     return [
         each.id
         for each in backups
-        if each.id not in kept
-        and (
-            each.status == "complete"
-            or (each.status == "failed" and each.created_at < failed_before)
-        )
+        if each.id not in kept and (each.status == "complete" or each.has_failed_long_ago(now))
     ]
 
 
@@ -124,18 +127,21 @@ class BackupRemover:
     async def apply_retention(self) -> int:
         """Request the deletion of all backups that are not kept and not in use. Return the number of new requests.
 
-        Keep a failed backup that has a manifest at the target, because another database may have completed it.
         Raises `TargetUnavailable`.
         """
         async with self._database.session() as session:
             now = await present(session)
         rows = await self._database.rows("backups_for_retention")
         backups = [BackupFacts(**dict(row)) for row in rows]
-        failed = {each.id for each in backups if each.status == "failed"}
+        if self._retention.has_rule:
+            backups = [
+                replace(each, has_manifest=await self._has_manifest(each.id))
+                if each.has_failed_long_ago(now)
+                else each
+                for each in backups
+            ]
         requested = 0
         for backup_id in expired_ids(backups, self._retention, now):
-            if backup_id in failed and await self._has_manifest(backup_id):
-                continue
             async with self._database.transaction() as session:
                 # All transactions lock the task before the backup, because they could deadlock otherwise.
                 task = await session.row("add_task", "delete", backup_id)

@@ -57,14 +57,15 @@ LIMIT 1
 -- it.
 UPDATE backup b SET status = 'deleting'
 WHERE b.id = $1 AND b.status IN ('complete', 'failed')
-    AND NOT EXISTS (SELECT FROM backup c WHERE c.parent_id = b.id AND c.status <> 'failed')
+    AND NOT EXISTS (SELECT FROM backup c WHERE c.parent_id = b.id)
 RETURNING *
 
 -- name: lock_backup
 SELECT status FROM backup WHERE id = $1 FOR UPDATE
 
 -- name: children_of
-SELECT id FROM backup WHERE parent_id = $1 AND status <> 'failed' ORDER BY created_at LIMIT 1
+-- A failed backup counts, because it may have a manifest at the target.
+SELECT id FROM backup WHERE parent_id = $1 ORDER BY created_at LIMIT 1
 
 -- name: restore_of
 -- Read a running restore of the backup $1, or of a backup that builds on it.

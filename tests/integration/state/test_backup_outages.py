@@ -92,6 +92,36 @@ async def test_backup_continues_after_an_outage_without_reading_its_objects_agai
         assert (await site.vault.verify(backup.id)).status == "passed"
 
 
+@pytest.mark.parametrize("carried_out", ["at once", "after the manifest"])
+async def test_write_that_is_carried_out_although_it_failed_damages_no_backup(
+    site: Site, small_objects: None, monkeypatch: pytest.MonkeyPatch, carried_out: str
+) -> None:
+    """A repeated write has another name. An object that is stored before the manifest is deleted. Proves R-BACKUP-4."""
+    monkeypatch.setattr(runner, "PAUSE_SECONDS", 0.0)
+    late: list[tuple[str, bytes]] = []
+    put = Target.put
+
+    async def fail_or_put(self: Target, name: str, content: bytes) -> None:
+        if "/canvas-000002" in name and not late:
+            late.append((name, content))
+            if carried_out == "at once":
+                await put(self, name, content)
+            raise TargetUnavailable(f"cannot write {name}: the target does not answer")
+        await put(self, name, content)
+        if name.endswith(MANIFEST_NAME) and carried_out == "after the manifest":
+            await put(self, *late[0])
+
+    monkeypatch.setattr(Target, "put", fail_or_put)
+    async with site.replica():
+        for _ in range(3):
+            await site.vault.draw("a")
+        backup = await site.vault.back_up(owner_id=site.vault.client.me.user_id)
+        assert (backup.status, len(late)) == ("complete", 1)
+        assert (await site.vault.verify(backup.id)).status == "passed"
+        unlisted = len(site.vault.objects(backup.id)) - backup.objects - 1
+        assert unlisted == (0 if carried_out == "at once" else 1)
+
+
 async def test_replica_reads_no_object_of_a_backup_while_auth_does_not_answer(
     site: Site, small_objects: None, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import hashlib
 import json
+import secrets
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -326,10 +327,11 @@ class BackupWriter:
     ) -> ObjectEntry:
         """Store one object. `description` is its kind, step and number of records, and its first and last id.
 
-        The object's name contains the attempt's number, so that a replica that lost the task overwrites nothing.
+        The object's name contains a random part. So a replica that lost the task replaces no object, and neither does a
+        failed request that the target carries out later.
         """
         kind, step, records, first, last = description
-        entry_name = f"{kind}-{step:06}-{task.attempts}"
+        entry_name = f"{kind}-{step:06}-{task.attempts}-{secrets.token_hex(4)}"
         name = object_name(task.subject_id, entry_name)
 
         def seal_content() -> tuple[int, bytes, str]:
@@ -338,7 +340,6 @@ class BackupWriter:
             return len(content), stored, hashlib.sha256(stored).hexdigest()
 
         content_size, stored, checksum = await asyncio.to_thread(seal_content)
-        task.checksums.pop(name, None)  # a failed request may have replaced the object
         await self._archive.target.put(name, stored)
         task.checksums[name] = checksum
         metrics.BACKUP_BYTES.inc(len(stored))
@@ -399,8 +400,7 @@ class BackupWriter:
         )
         async with self._tasks.transaction(task):
             pass  # raises `TaskLost`, so that a replica that lost the task writes no manifest
-        if task.attempts > 1:
-            await self._remove_unlisted(manifest)
+        await self._remove_unlisted(manifest)
         content = envelope.model_dump_json().encode()
         await self._archive.target.put(object_name(task.subject_id, MANIFEST_NAME), content)
         await self._complete(task, manifest, envelope, adopted=False)
@@ -424,7 +424,7 @@ class BackupWriter:
             await session.run("forget_backup_objects", task.subject_id, 0)
 
     async def _remove_unlisted(self, manifest: Manifest) -> None:
-        """Delete objects that are not in the manifest: earlier attempts stored them, and they were written again."""
+        """Delete objects that are not in the manifest: they were written again after the target or a replica failed."""
         listed = {object_name(manifest.backup_id, each.name) for each in manifest.objects}
         stored = await self._archive.target.names(manifest.backup_id)
         await self._archive.target.delete([name for name in stored if name not in listed])

@@ -4,7 +4,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+import obstore
 import pytest
+from obstore.exceptions import GenericError
+from obstore.store import ObjectStore
 
 from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.storage.backups import CreateBackupRequest, StateType, StoredAccount
@@ -48,7 +51,7 @@ def _interrupt_target(monkeypatch: pytest.MonkeyPatch, request: str, part: str) 
     async def fail_or_carry_out(self: Target, name: str, *content: bytes) -> object:
         if part in name and len(failed) < _FAILURES:
             failed.append(name)
-            raise TargetUnavailable(f"cannot reach {name}: the target answers 503")
+            raise TargetUnavailable(f"cannot reach {name}", "the target answers 503")
         return await carry_out(self, name, *content)
 
     monkeypatch.setattr(Target, request, fail_or_carry_out)
@@ -106,7 +109,7 @@ async def test_write_that_is_carried_out_although_it_failed_damages_no_backup(
             late.append((name, content))
             if carried_out == "at once":
                 await put(self, name, content)
-            raise TargetUnavailable(f"cannot write {name}: the target does not answer")
+            raise TargetUnavailable(f"cannot write {name}", "the target does not answer")
         await put(self, name, content)
         if name.endswith(MANIFEST_NAME) and carried_out == "after the manifest":
             await put(self, *late[0])
@@ -221,3 +224,25 @@ async def test_verification_and_restore_continue_after_an_outage_of_the_target(
         failed.clear()
         assert (await vault.restore(backup.id)).status == "complete"
         assert len(failed) == _FAILURES
+
+
+async def test_verification_ends_when_one_object_cannot_be_read_for_varying_reasons(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long attempts that fail at the same object are one outage. Proves R-BACKUP-12."""
+    monkeypatch.setattr(runner, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "RECOVERY_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "LONGEST_OUTAGE_SECONDS", 0.0)
+    reasons = ["status code: 503", "status code: 500", "HttpError { kind: Timeout }"]
+    get = obstore.get_async
+
+    async def fail_or_get(store: ObjectStore, name: str) -> object:
+        if "/canvas-" in name and reasons:
+            raise GenericError(reasons.pop())
+        return await get(store, name)
+
+    async with site.replica():
+        backup = await site.vault.back_up(canvas_id=await site.vault.draw("a"))
+        monkeypatch.setattr(obstore, "get_async", fail_or_get)
+        verification = await site.vault.verify(backup.id)
+        assert (verification.status, len(reasons)) == ("failed", 1)

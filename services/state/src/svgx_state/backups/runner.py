@@ -203,7 +203,7 @@ class BackupRunner:
             try:
                 await self._handlers[task.kind](task)
             except (*TEMPORARY_ERRORS, TargetUnavailable) as error:
-                request = str(error) if isinstance(error, TargetUnavailable) else None
+                request = error.problem if isinstance(error, TargetUnavailable) else None
                 reason = error.detail if isinstance(error, SvgxError) else str(error)
                 if outage.fail_attempt(time.monotonic(), request) > LONGEST_OUTAGE_SECONDS:
                     await self._fail(task, reason)

@@ -69,6 +69,11 @@ class TargetFailed(Exception):
 class TargetUnavailable(TargetFailed):
     """The target does not answer, or is overloaded. The same request may succeed later."""
 
+    def __init__(self, problem: str, reason: str) -> None:
+        """Create the error. `problem` names the request, and is the same each time that the request fails."""
+        super().__init__(f"{problem}: {reason}")
+        self.problem = problem
+
 
 class ObjectMissing(TargetFailed):
     """The target does not have an object."""
@@ -163,8 +168,9 @@ def _target_errors(problem: str) -> Iterator[None]:
     except (BaseError, OSError) as error:
         reason = _reason(error)
         is_temporary = reason == _UNANSWERED or _TEMPORARY_STATUS.search(str(error)) is not None
-        kind = TargetUnavailable if is_temporary else TargetFailed
-        raise kind(f"{problem}: {reason}") from None
+        if is_temporary:
+            raise TargetUnavailable(problem, reason) from None
+        raise TargetFailed(f"{problem}: {reason}") from None
     except Exception as error:
         if type(error).__name__ != _PANIC_CLASS:
             raise

@@ -12,6 +12,7 @@ import pytest
 from svgx_common.contract.storage.backups import Backup
 from svgx_common.health import Health
 from svgx_devstack import DevStack
+from svgx_state.backups.adoption import Adoption
 from svgx_state.backups.creation import BackupWriter
 from svgx_state.backups.tasks import Task
 from tests.integration.state.service import replica
@@ -39,6 +40,11 @@ class Site:
             **settings,
         }
         return replica(self.backing, **chosen)
+
+
+async def adopt_nothing(_: Adoption) -> int:
+    """Adopt no backup, in place of `Adoption.adopt_all`."""
+    return 0
 
 
 @asynccontextmanager

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from svgx_common.contract.errors import Conflict
 from svgx_common.contract.storage.backups import Backup, BackupStatus
 from svgx_state.backups import runner
+from svgx_state.backups.adoption import Adoption
 from svgx_state.backups.creation import BackupWriter
 from svgx_state.backups.format.manifest import MANIFEST_NAME
-from tests.integration.state.backup_site import OTHER_KEY, Site, paused_backup
+from tests.integration.state.backup_site import OTHER_KEY, Site, adopt_nothing, paused_backup
 from tests.integration.state.service import Tables
 from tests.integration.state.vault import tables_of
 from tests.polling import pause
@@ -161,6 +163,26 @@ async def test_failed_backup_with_a_manifest_keeps_the_backup_on_which_it_builds
         while (await vault.get(child.id)).status is not BackupStatus.COMPLETE:
             await pause()
         assert (await vault.verify(child.id)).status == "passed"
+
+
+async def test_failed_backup_is_adopted_by_a_request_if_this_replica_can_read_its_manifest(
+    site: Site, small_objects: None
+) -> None:
+    """A verification and a restore adopt it, and refuse other failed backups with the reason. Proves R-BACKUP-15."""
+    vault = site.vault
+    async with _completed_after_dump(site) as complete:
+        async with site.replica(backup_key=OTHER_KEY), tables_of(site.url) as tables:
+            assert (await vault.wait_ended(complete.id)).status == "failed"
+            with pytest.raises(Conflict, match="BACKUP_KEY is the key"):
+                await vault.verify(complete.id)
+            await _insert_older_failed_backup(tables)
+            with pytest.raises(Conflict, match=r"the backup is failed, not complete$"):
+                await vault.verify("older")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Adoption, "adopt_all", adopt_nothing)
+            async with site.replica():
+                assert (await vault.get(complete.id)).status == "failed"
+                assert (await vault.verify(complete.id)).status == "passed"
 
 
 async def test_replica_that_is_killed_after_the_manifest_leaves_a_complete_backup(

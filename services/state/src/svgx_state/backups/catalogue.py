@@ -34,7 +34,7 @@ from svgx_common.postgres import Database, Row, Session
 from svgx_state.backups.adoption import Adoption
 from svgx_state.backups.format.archive import Archive
 from svgx_state.backups.format.chain import Chain
-from svgx_state.backups.format.manifest import FORMAT, BackupRefused
+from svgx_state.backups.format.manifest import FORMAT, BackupIncomplete, BackupRefused
 from svgx_state.backups.format.target import TargetFailed
 
 LATEST = "latest"
@@ -296,16 +296,23 @@ class Catalogue:
     async def _known_id(self, backup_id: str) -> str:
         """Return the id of a backup.
 
-        If the database has no record of the backup, make it from the manifest at the target.
+        If the database has no record of the backup, or the backup has failed, adopt it from the manifest at the target.
 
-        Raises `NotFound` for a backup that this service cannot use, and `Unavailable` when the target fails.
+        Raises `NotFound` for a backup without a record that this service cannot use, `Conflict` for a failed backup,
+        and `Unavailable` when the target fails.
         """
         backup_id = await self._resolve(backup_id)
-        if await self._database.row("backup_record", backup_id) is None:
+        row = await self._database.row("backup_record", backup_id)
+        if row is None or row["status"] == BackupStatus.FAILED:
             try:
                 await self._adoption.adopt(backup_id)
             except BackupRefused as error:
-                raise NotFound(str(error), field="backup_id") from None
+                if row is None:
+                    raise NotFound(str(error), field="backup_id") from None
+                reason = "" if isinstance(error, BackupIncomplete) else f": {error}"
+                raise Conflict(
+                    f"the backup is failed, not complete{reason}", field="backup_id"
+                ) from None
             except TargetFailed as error:
                 raise Unavailable(str(error)) from None
         return backup_id

@@ -13,12 +13,13 @@ from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.storage.backups import CreateBackupRequest, StateType, StoredAccount
 from svgx_state.backups import runner
 from svgx_state.backups.accounts import StoredAccounts
+from svgx_state.backups.adoption import Adoption
 from svgx_state.backups.format.manifest import MANIFEST_NAME
-from svgx_state.backups.format.target import Target, TargetUnavailable
+from svgx_state.backups.format.target import Target, TargetFailed, TargetUnavailable
 from svgx_state.backups.tasks import Task, Tasks
 from svgx_state.commands import backups as commands
 from svgx_state.settings import StateSettings
-from tests.integration.state.backup_site import Site
+from tests.integration.state.backup_site import Site, adopt_nothing
 from tests.integration.state.vault import lose, tables_of
 
 _FAILURES = 3
@@ -123,6 +124,36 @@ async def test_write_that_is_carried_out_although_it_failed_damages_no_backup(
         assert (await site.vault.verify(backup.id)).status == "passed"
         unlisted = len(site.vault.objects(backup.id)) - backup.objects - 1
         assert unlisted == (0 if carried_out == "at once" else 1)
+
+
+async def test_backup_of_which_only_the_answer_for_the_manifest_was_lost_counts_as_own(
+    site: Site, small_objects: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The backup fails, and a verification completes its record. The completion has an event. Proves R-BACKUP-15."""
+    vault = site.vault
+    put = Target.put
+
+    async def put_and_fail(self: Target, name: str, content: bytes) -> None:
+        await put(self, name, content)
+        if name.endswith(MANIFEST_NAME):
+            raise TargetFailed(f"cannot write {name}: the answer was lost")
+
+    async with site.replica(), tables_of(site.url) as tables:
+        await vault.draw("a")
+        owner_id = vault.client.me.user_id
+        with monkeypatch.context() as patch:
+            patch.setattr(Adoption, "adopt_all", adopt_nothing)
+            patch.setattr(Target, "put", put_and_fail)
+            backup = await vault.back_up(owner_id=owner_id)
+            assert backup.status == "failed"
+            assert (await vault.verify(backup.id)).status == "passed"
+        completed = await vault.get(backup.id)
+        assert (completed.status, completed.adopted, completed.error) == ("complete", False, None)
+        events = await tables.fetch("SELECT type FROM event WHERE entity_id = $1", backup.id)
+        assert sorted(row["type"] for row in events) == ["backup.completed", "backup.failed"]
+        assert await tables.fetch("SELECT FROM backup_object") == []
+        later = await vault.back_up(owner_id=owner_id, backup_type="incremental")
+        assert later.parent_id == backup.id
 
 
 async def test_replica_reads_no_object_of_a_backup_while_auth_does_not_answer(

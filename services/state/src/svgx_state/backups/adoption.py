@@ -7,6 +7,8 @@ import time
 
 import structlog
 
+from svgx_common.contract.storage.events import BackupCompleted
+from svgx_common.events.outbox import emit
 from svgx_common.postgres import Database, Session
 from svgx_state.backups.format.archive import Archive
 from svgx_state.backups.format.manifest import (
@@ -14,6 +16,7 @@ from svgx_state.backups.format.manifest import (
     BackupRefused,
     Envelope,
     Manifest,
+    ObjectEntry,
     fetch_manifest,
 )
 from svgx_state.backups.format.target import TargetFailed, TargetUnavailable
@@ -64,17 +67,32 @@ class Adoption:
         return adopted
 
     async def adopt(self, backup_id: str) -> None:
-        """Make a record of one backup. Raises `BackupRefused` or `TargetFailed`."""
+        """Make a record of one backup, or complete the record of a failed backup.
+
+        A failed backup is adopted unless the manifest has the objects that this database has stored: only the answer of
+        the target to the request for the manifest was lost then. Raises `BackupRefused` or `TargetFailed`.
+        """
         manifest, envelope = await fetch_manifest(self._archive, backup_id)
-        async with self._database.session() as session:
-            await record_manifest(session, manifest, envelope, adopted=True)
+        entries = await stored_entries(self._database, backup_id)
+        is_own = bool(entries) and entries == manifest.objects
+        async with self._database.transaction() as session:
+            await record_manifest(session, manifest, envelope, adopted=not is_own)
+
+
+async def stored_entries(database: Database, backup_id: str) -> list[ObjectEntry]:
+    """Return the entries of the objects that this database has stored for a running or failed backup."""
+    rows = await database.rows("backup_objects", backup_id)
+    return [ObjectEntry.model_validate_json(row["entry"]) for row in rows]
 
 
 async def record_manifest(
     session: Session, manifest: Manifest, envelope: Envelope, *, adopted: bool
 ) -> None:
-    """Make the record of a complete backup from its manifest, or complete the record of a running or failed backup."""
-    await session.run(
+    """Make the record of a complete backup from its manifest, or complete the record of a running or failed backup.
+
+    An adopted backup has no event, because the database that made it has announced it.
+    """
+    row = await session.row(
         "record_manifest",
         manifest.backup_id,
         manifest.state_type.value,
@@ -95,3 +113,11 @@ async def record_manifest(
         envelope.version,
         adopted,
     )
+    if row is None:
+        return  # the backup was complete or is being deleted
+    if not adopted:
+        completed = BackupCompleted(
+            backup_id=manifest.backup_id, canvases=manifest.canvases, size_bytes=manifest.bytes
+        )
+        await emit(session, completed, actor=manifest.created_by)
+    await session.run("forget_backup_objects", manifest.backup_id, 0)

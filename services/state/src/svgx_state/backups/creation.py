@@ -14,12 +14,10 @@ import structlog
 
 from svgx_common.contract.errors import NotFound
 from svgx_common.contract.storage.backups import BackupType, StateType
-from svgx_common.contract.storage.events import BackupCompleted
-from svgx_common.events.outbox import emit
 from svgx_common.postgres import Database, Row
 from svgx_state.backups import metrics
 from svgx_state.backups.accounts import StoredAccounts
-from svgx_state.backups.adoption import record_manifest
+from svgx_state.backups.adoption import record_manifest, stored_entries
 from svgx_state.backups.format.archive import Archive
 from svgx_state.backups.format.chain import Chain, unseal
 from svgx_state.backups.format.manifest import (
@@ -156,8 +154,7 @@ class BackupWriter:
             manifest, envelope = await fetch_manifest(self._archive, task.subject_id)
         except BackupIncomplete:
             return False
-        rows = await self._database.rows("backup_objects", task.subject_id)
-        entries = [ObjectEntry.model_validate_json(row["entry"]) for row in rows]
+        entries = await stored_entries(self._database, task.subject_id)
         await self._complete(task, manifest, envelope, adopted=entries != manifest.objects)
         log.info("the backup was complete at the target", backup_id=task.subject_id)
         return True
@@ -179,10 +176,9 @@ class BackupWriter:
         Forget all other objects. An object that is encrypted with another key than this replica's counts as damaged,
         because all objects of a backup need one key.
         """
-        rows = await self._database.rows("backup_objects", task.subject_id)
+        stored_before = await stored_entries(self._database, task.subject_id)
         written = _WrittenObjects()
-        for row in rows:
-            entry = ObjectEntry.model_validate_json(row["entry"])
+        for entry in stored_before:
             name = object_name(task.subject_id, entry.name)
             try:
                 if task.checksums.get(name) != entry.sha256:
@@ -196,7 +192,7 @@ class BackupWriter:
                 break
             written.entries.append(entry)
             task.checksums[name] = entry.sha256
-        if rows:
+        if stored_before:
             async with self._tasks.transaction(task) as session:
                 await session.run("forget_backup_objects", task.subject_id, len(written.entries))
             log.info("continuing a backup", backup_id=task.subject_id, objects=len(written.entries))
@@ -408,20 +404,9 @@ class BackupWriter:
     async def _complete(
         self, task: Task, manifest: Manifest, envelope: Envelope, *, adopted: bool
     ) -> None:
-        """Mark the backup as complete, with the facts of its manifest.
-
-        An adopted backup has no event, because the database that made it has announced it.
-        """
+        """Mark the backup as complete, with the facts of its manifest."""
         async with self._tasks.last_transaction(task) as session:
             await record_manifest(session, manifest, envelope, adopted=adopted)
-            if not adopted:
-                completed = BackupCompleted(
-                    backup_id=task.subject_id,
-                    canvases=manifest.canvases,
-                    size_bytes=manifest.bytes,
-                )
-                await emit(session, completed, actor=manifest.created_by)
-            await session.run("forget_backup_objects", task.subject_id, 0)
 
     async def _remove_unlisted(self, manifest: Manifest) -> None:
         """Delete objects that are not in the manifest: they were written again after the target or a replica failed."""

@@ -255,7 +255,6 @@ class BackupRunner:
                 case "backup":
                     await session.run("fail_backup", task.subject_id, reason)
                     await emit(session, BackupFailed(backup_id=task.subject_id, reason=reason))
-                    await session.run("forget_backup_objects", task.subject_id, 0)
                 case "verify":
                     result = Verification(
                         status=VerificationStatus.FAILED,

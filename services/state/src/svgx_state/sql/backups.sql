@@ -82,7 +82,8 @@ DELETE FROM backup WHERE id = $1
 
 -- name: record_manifest
 -- Make the record of a backup that is complete at the target. $18 is true for a backup that this database has not made.
--- A backup that is running or has failed in this database becomes complete. All other records stay as they are.
+-- A backup that is running or has failed in this database becomes complete. All other records stay as they are, and
+-- the result is then no row.
 INSERT INTO backup (
     id, state_type, backup_type, canvas_id, owner_id, parent_id, status, adopted, created_by, created_at, finished_at,
     canvases_total, canvases, changed, users_total, users, objects, bytes, encrypted, format, version)
@@ -94,6 +95,7 @@ ON CONFLICT (id) DO UPDATE SET
     users = excluded.users, objects = excluded.objects, bytes = excluded.bytes, encrypted = excluded.encrypted,
     format = excluded.format, version = excluded.version, error = NULL
 WHERE backup.status IN ('running', 'failed')
+RETURNING id
 
 -- name: known_backups
 -- Of these ids, read those of the backups with a record. A failed backup counts as unknown, because its folder may

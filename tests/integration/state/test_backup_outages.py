@@ -11,7 +11,7 @@ from obstore.store import ObjectStore
 
 from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.storage.backups import CreateBackupRequest, StateType, StoredAccount
-from svgx_state.backups import runner
+from svgx_state.backups import catalogue, runner
 from svgx_state.backups.accounts import StoredAccounts
 from svgx_state.backups.adoption import Adoption
 from svgx_state.backups.format.manifest import MANIFEST_NAME
@@ -255,6 +255,26 @@ async def test_verification_and_restore_continue_after_an_outage_of_the_target(
         failed.clear()
         assert (await vault.restore(backup.id)).status == "complete"
         assert len(failed) == _FAILURES
+
+
+async def test_requests_name_a_target_that_is_silent_for_longer_than_the_limit(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request to verify or restore gets its answer before the caller gives up. Proves R-BACKUP-3."""
+    vault = site.vault
+    async with site.replica():
+        backup = await vault.back_up(canvas_id=await vault.draw("a"))
+
+        async def wait_forever(_: Target, name: str) -> bytes:
+            await asyncio.Event().wait()
+            return name.encode()
+
+        monkeypatch.setattr(catalogue, "TARGET_SECONDS", 0.1)
+        monkeypatch.setattr(Target, "get", wait_forever)
+        with pytest.raises(Unavailable, match="the target of the backups does not answer"):
+            await vault.begin_restore(backup.id)
+        with pytest.raises(Unavailable, match="the target of the backups does not answer"):
+            await vault.verify("unknown")
 
 
 async def test_verification_ends_when_one_object_cannot_be_read_for_varying_reasons(

@@ -76,6 +76,7 @@ async def test_failed_request_names_its_cause(
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
+        (408, TargetUnavailable),
         (429, TargetUnavailable),
         (500, TargetUnavailable),
         (503, TargetUnavailable),

@@ -1,7 +1,10 @@
 """The records of backups and restores, and the requests that add tasks for them."""
 
+import asyncio
 import json
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -48,6 +51,9 @@ MAX_CHAIN = 24
 
 Beyond it, the next backup is full, so that a restore stays quick. A request that names its base is refused instead.
 """
+
+TARGET_SECONDS = 25.0
+"""Time limit for the target in a request to verify or restore, in seconds. The caller waits for 30 s."""
 
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """The time in the cursors of lists that are ordered by id alone."""
@@ -134,7 +140,8 @@ class Catalogue:
         Raises `NotFound`, `Conflict` for a backup that is not complete, and `Unavailable` when the target does not
         answer.
         """
-        backup_id = await self._known_id(backup_id)
+        async with _target_time_limit():
+            backup_id = await self._known_id(backup_id)
         async with self._database.transaction() as session:
             # Lock the task before the backup, as the replica that ends the task does. Otherwise the two transactions
             # could wait for each other's locks.
@@ -178,9 +185,10 @@ class Catalogue:
         Raises `NotFound`, `Conflict` when the backup cannot be used here or another restore runs, and `Unavailable`
         when the target does not answer.
         """
-        backup_id = await self._known_id(request.backup_id)
         try:
-            chain = await Chain.open(self._archive, backup_id)
+            async with _target_time_limit():
+                backup_id = await self._known_id(request.backup_id)
+                chain = await Chain.open(self._archive, backup_id)
         except BackupRefused as error:
             raise Conflict(str(error), field="backup_id") from None
         except TargetFailed as error:
@@ -323,6 +331,16 @@ class Catalogue:
             raise _no_such_backup()
         if row["status"] != BackupStatus.COMPLETE:
             raise Conflict(f"the backup is {row['status']}, not complete", field="backup_id")
+
+
+@asynccontextmanager
+async def _target_time_limit() -> AsyncIterator[None]:
+    """Raise `Unavailable` when the block, which reads from the target, lasts longer than `TARGET_SECONDS`."""
+    try:
+        async with asyncio.timeout(TARGET_SECONDS):
+            yield
+    except TimeoutError:
+        raise Unavailable("the target of the backups does not answer") from None
 
 
 def new_id() -> str:

@@ -26,15 +26,14 @@ The pauses between the attempts are random and grow, from 0.1 s to 15 s.
 RETRY_TIME_LIMIT = timedelta(seconds=10)
 """Time from the first attempt at a request after which no further pause begins.
 
-The request then fails, and a task that made it, such as a backup, begins its next attempt. A caller waits for a restore
-to begin for 30 s, so the last attempt has to end before.
+The request then fails, and a task that made it, such as a backup, begins its next attempt.
 """
 
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _STATUS = re.compile(r"status code: (\d{3}[A-Za-z ]*)")
 
 _UNANSWERED = "the target does not answer"
-_TEMPORARY_STATUS = re.compile(r"status code: (429|500|502|503|504)\b")
+_TEMPORARY_STATUS = re.compile(r"status code: (408|429|500|502|503|504)\b")
 
 _WRONG_SETTINGS = (
     "the request fails: check the URL of the target and the target's environment variables"

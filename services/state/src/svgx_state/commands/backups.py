@@ -216,7 +216,8 @@ async def _finish(
     """Do the work of a backup or a restore, or wait for the replica that does it. Return the finished record.
 
     `ended` returns the record after the work has ended, and None before. Wait for a server that is not reachable, and
-    raise its error when the outage has lasted for `LONGEST_OUTAGE_SECONDS`.
+    raise its error when the outage has lasted for `LONGEST_OUTAGE_SECONDS`. If the outage begins while this process
+    does the work, the runner first waits for the same time.
     """
     outage = Outage()
     while True:

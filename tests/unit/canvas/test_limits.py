@@ -287,6 +287,9 @@ BOMBS = {
     + "<style>" + _numbered(".a{{opacity:.{}}}", 2000) + "</style>" + '<g class="a"/>' * 20_000 + "</svg>",
     "declarations of many selectors": HEAD
     + "<style>" + _numbered(".a{},", 30_000) + "a{" + _numbered("opacity:.{};", 14_000) + "}</style><g/></svg>",
+    "references of many classes": HEAD
+    + "<style>" + _numbered(".a{},", 1000) + ".b{mask:" + "url(#m)" * 1400 + '}</style><mask id="m"/>'
+    + '<g class="' + _numbered("a{} ", 1000) + '"/></svg>',
     "filter steps": HEAD + '<filter id="f">' + "<feOffset/>" * 100 + '</filter><g filter="url(#f)"/></svg>',
 }  # fmt: skip
 
@@ -303,6 +306,13 @@ def test_expansion_bomb_is_refused_on_import_export_and_rendering(name: str) -> 
     assert state is not None
     with pytest.raises(SvgRefused):
         export_svg(state)
+
+
+def test_declarations_that_resvg_reads_for_very_many_selectors_are_refused() -> None:
+    """Proves R-SVG-4: resvg reads the declarations of a rule once for each selector of the rule."""
+    sheet = _numbered(".a{},", 5000) + ".b{fill:" + "1 " * 11_000 + "}"
+    refused = refusal(f"{HEAD}<style>{sheet}</style><rect/></svg>")
+    assert (refused.code, refused.field) == ("too_large", "style_matches")
 
 
 def png_url(width: int, height: int) -> str:

@@ -52,6 +52,22 @@ REPETITIONS = {
         for name in ("width", "height")
         for unit in ("1", " ", ".", "e1")
     },
+    **{
+        f"{value[:7]!r} in one long value of many classes": "".join(
+            (
+                "<style>",
+                *(f".a{index}," for index in range(5000)),
+                f".a{{{name}:{value}}}</style>",
+                *(f'<g class="a{index}"/>' for index in range(5000)),
+            )
+        )
+        for name, value in (
+            ("mask", "url(#z)" * 20_000),
+            ("mask", f"url(#{'z' * 200_000})"),
+            ("filter", "blur(1)" * 20_000),
+            ("mask", "1 " * 100_000 + "url(#z)"),
+        )
+    },
     "gradients of one class": "".join(
         (
             "<style>",

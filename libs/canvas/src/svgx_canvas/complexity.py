@@ -119,7 +119,10 @@ def check(canvas: Canvas, limits: Limits) -> Cost:
 
 def _check_style_matches(count: int, limits: Limits) -> None:
     check_limit(
-        "style_matches", limits.style_matches, count, "selectors of style sheets times elements"
+        "style_matches",
+        limits.style_matches,
+        count,
+        "selectors of style sheets times elements and declarations",
     )
 
 
@@ -136,18 +139,27 @@ def _check_expanded_elements(count: int, limits: Limits) -> None:
 class _Effect:
     """The part of an element's cost that comes from declarations."""
 
-    references: list[tuple[str, Element]]
+    references: list[tuple[str, Element]] = field(default_factory=list)
     """The elements that the declarations refer to, each with the name of the referring property.
 
     A gradient in a paint is left out, because it costs nothing.
     """
-    patterns: dict[str, _Patterns]
+    patterns: dict[str, _Patterns] = field(default_factory=dict)
     """The patterns in `references`, by the names of the paints."""
-    layers: int
-    functions: int
+    layers: int = 0
+    functions: int = 0
     """The number of filter functions, such as `blur()`."""
-    inherits: bool
+    inherits: bool = False
     """Whether a declaration may inherit a clip path, a mask or a filter."""
+
+    def add(self, other: "_Effect") -> None:
+        """Add the effect of further declarations."""
+        self.references += other.references
+        for name, patterns in other.patterns.items():
+            self.patterns.setdefault(name, {}).update(patterns)
+        self.layers += other.layers
+        self.functions += other.functions
+        self.inherits |= other.inherits
 
 
 @dataclass(slots=True)
@@ -210,8 +222,11 @@ class _Meter:
         """Maps an id to the last element that has it and that resvg reads: the target of resvg's other references."""
         self._sheet: dict[css.Key, _KeyDeclarations] = {}
         self._sheet_effects: dict[css.Key, _Effect] = {}
-        """Maps the keys of `_sheet` to the effects of their declarations, each computed once for all elements."""
+        """Maps the keys of `_sheet` that elements have to the effects of their declarations."""
+        self._declaration_effects: dict[tuple[str, str], _Effect] = {}
+        """Maps names and values of the declarations in `_sheet` to their effects, because many keys can share them."""
         self._selectors = 0
+        self._sheet_characters = 0
         self._css_pixels = 0
         self._pictures: list[Canvas] = []
         self._circular: dict[tuple[int, str], CircularReference] = {}
@@ -243,8 +258,7 @@ class _Meter:
             if element.tag == "style":
                 self._add_style_sheet("".join(child.text for child in element.children))
         # The cost has at least these matches. With many more, its computation would take minutes.
-        _check_style_matches(self._selectors * elements, limits)
-        self._sheet_effects = {key: self._effect(each.costly) for key, each in self._sheet.items()}
+        _check_style_matches(self._selectors * elements + self._sheet_characters, limits)
         targets = (*self._by_id.values(), *self._last_by_id.values())
         if any(element.tag == "pattern" for element in targets):
             self._inherit_patterns(root)
@@ -265,7 +279,9 @@ class _Meter:
 
     def _add_style_sheet(self, sheet: str) -> None:
         self._selectors += css.selector_count(sheet)
-        for keys, declarations in css.sheet_declarations(sheet, _WATCHED_PROPERTIES).items():
+        found, characters = css.sheet_declarations(sheet, _WATCHED_PROPERTIES)
+        self._sheet_characters += characters
+        for keys, declarations in found.items():
             paints = _PAINTS.intersection(name for name, _ in declarations)
             costly = {pair: None for pair in declarations if _is_costly(*pair)}
             self._count(len(keys) * len(costly))
@@ -286,8 +302,21 @@ class _Meter:
             key for key in (*keys, *(("class", name) for name in classes)) if key in self._sheet
         ]
 
+    def _sheet_effect(self, key: css.Key) -> _Effect:
+        """Return the effect of all declarations of a key of `_sheet`."""
+        effect = self._sheet_effects.get(key)
+        if effect is None:
+            effect = self._sheet_effects[key] = _Effect()
+            for declaration in self._sheet[key].costly:
+                part = self._declaration_effects.get(declaration)
+                if part is None:
+                    part = self._declaration_effects[declaration] = self._effect([declaration])
+                self._count(len(part.references))
+                effect.add(part)
+        return effect
+
     def _effect(self, declarations: Iterable[tuple[str, str]]) -> _Effect:
-        effect = _Effect(references=[], patterns={}, layers=0, functions=0, inherits=False)
+        effect = _Effect()
         for name, value in declarations:
             if name in _LAYER_PROPERTIES:
                 effect.layers += _makes_layer(name, value)
@@ -324,7 +353,7 @@ class _Meter:
                 self._inherited[id(element)] = kept
             children = [child for child in element.children if child.tag != TEXT]
             if children:
-                effects = (self._effect(own), *(self._sheet_effects[key] for key in keys))
+                effects = (self._effect(own), *map(self._sheet_effect, keys))
                 passed_on = self._with_patterns(kept, effects)
                 pending += [(child, passed_on) for child in children]
 
@@ -406,7 +435,7 @@ class _Meter:
         parts = [child for child in element.children if child.tag != TEXT]
         children = len(parts)
         effects = [self._effect(_own_declarations(element))]
-        effects += [self._sheet_effects[key] for key in self._sheet_keys(element)]
+        effects += map(self._sheet_effect, self._sheet_keys(element))
         kinds: list[str] = []
         for kind, target in self._references(element, effects):
             kinds.append(kind)

@@ -66,13 +66,16 @@ def _declarations_of_resvg(text: str, known: Iterable[tuple[str, str]]) -> list[
 
 def sheet_declarations(
     text: str, watched: frozenset[str]
-) -> dict[frozenset[Key], dict[tuple[str, str], None]]:
-    """Return the declarations of `watched` properties in a cleaned style sheet.
+) -> tuple[dict[frozenset[Key], dict[tuple[str, str], None]], int]:
+    """Return the declarations of `watched` properties in a cleaned style sheet, and the characters that resvg reads.
 
-    The result maps the keys of a rule's selectors to the different names and values of its declarations. The values of
-    the inner dictionaries are unused. A declaration directly in an at-rule has the keys of the style rule around the
+    The dictionary maps the keys of a rule's selectors to the different names and values of its declarations. The values
+    of the inner dictionaries are unused. A declaration directly in an at-rule has the keys of the style rule around the
     at-rule. Without such a style rule, the key is ("any", ""). The declarations include those that only resvg finds.
+
+    resvg reads the block of a rule once for each of its selectors.
     """
+    characters = 0
     found: dict[frozenset[Key], dict[tuple[str, str], None]] = defaultdict(dict)
     for node, keys in _all_nodes(text):
         if isinstance(node, ast.Declaration):
@@ -83,11 +86,20 @@ def sheet_declarations(
                 for inner in block_contents(node.content)
                 if isinstance(inner, ast.Declaration)
             ]
-            pairs = _declarations_of_resvg(write_tokens(node.content), own)
+            block = write_tokens(node.content)
+            characters += _number_of_selectors(node) * len(block)
+            pairs = _declarations_of_resvg(block, own)
         for name, value in pairs:
             if name in watched:
                 found[keys][name, value] = None
-    return found
+    return found, characters
+
+
+def _number_of_selectors(rule: ast.QualifiedRule) -> int:
+    commas = sum(
+        isinstance(token, ast.LiteralToken) and token.value == "," for token in rule.prelude
+    )
+    return commas + 1
 
 
 def _all_nodes(

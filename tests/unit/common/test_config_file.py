@@ -143,7 +143,7 @@ def test_settings_that_are_equal_or_merged_are_no_repetition(config_path: Path) 
     config_path.write_text(
         "nats: {url: nats://a:4222}\nnats_url: nats://a:4222\n"
         "auth: &shared {log_level: DEBUG}\ncollab: &merged {<<: *shared, log_level: ERROR}\n"
-        "state: {<<: *merged, log_level: INFO}\n"
+        "state: {<<: *merged, <<: *shared, log_level: INFO}\n"
     )
     settings = load(CollabSettings)
     assert (settings.nats_url, settings.log_level) == ("nats://a:4222", "ERROR")

@@ -43,6 +43,10 @@ GUIDE_KEYS: dict[str, str | None] = {
 """The guide's keys, each with the setting that it sets; None when no service reads the key."""
 
 
+_MERGE = "tag:yaml.org,2002:merge"
+"""The tag of the key `<<`. PyYAML merges the mappings of all such keys, so none is lost."""
+
+
 class _RepeatedKey(yaml.MarkedYAMLError):
     """A mapping has the same key twice."""
 
@@ -55,7 +59,7 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_mapping_node(anchor)
         known: set[tuple[str, str]] = set()
         for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
                 continue
             if (key.tag, key.value) in known:
                 raise _RepeatedKey(problem_mark=key.start_mark)

@@ -189,8 +189,11 @@ async def _create_statistics(connection: Connection) -> None:
 
 
 async def _first_connection(hosts: Hosts) -> Connection:
-    """Connect, and retry until PostgreSQL is up. Raise `WrongSetting` for a wrong URL, password or database name."""
-    waiting = False
+    """Connect, and retry until PostgreSQL is up. Raise `WrongSetting` for a wrong URL, password or database name.
+
+    Each reason of the wait is logged once.
+    """
+    logged: list[dict[str, str]] = []
     while True:
         try:
             return await hosts.connect(server_settings=_SERVER_SETTINGS)
@@ -199,12 +202,12 @@ async def _first_connection(hosts: Hosts) -> Connection:
         except asyncpg.InvalidCatalogNameError:
             raise WrongSetting(_URL_VARIABLE, "the server does not have its database") from None
         except (asyncpg.PostgresError, asyncpg.InternalClientError, OSError, EOFError) as error:
-            if not waiting:
-                detail: dict[str, str] = {}
-                if isinstance(error, SSLCertVerificationError):
-                    detail["detail"] = error.verify_message
-                log.warning("waiting for postgresql", error=type(error).__name__, **detail)
-            waiting = True
+            reason = {"error": type(error).__name__}
+            if isinstance(error, SSLCertVerificationError):
+                reason["detail"] = error.verify_message
+            if reason not in logged:
+                log.warning("waiting for postgresql", **reason)
+                logged.append(reason)
             await asyncio.sleep(0.2)
         except ValueError:  # after `OSError`, because a refused certificate is both
             raise WrongSetting(_URL_VARIABLE, "asyncpg cannot read it") from None

@@ -54,6 +54,7 @@ EXTRA_RULES = {
     "operations": "an allowed element, in a possible place",
     "data": "the fields of the event's operation",
     "object_id": "the root can only be updated",
+    "scale": "not with a side of the picture",
 }
 """Rules of fields that a JSON schema cannot express. A value that matches the schema may still get status 422."""
 

@@ -114,44 +114,40 @@ class _PathTable:
         """Return the application of a path, or None for an unknown path, and the decoded fields.
 
         If several templates match the path, return the first one that serves the method. If none serves the method,
-        the application refuses it with the methods of all of them.
+        return the first one, so that a 405 has the methods of the path that the OpenAPI document prefers.
         """
         literal = self._literals.get(path)
         if literal is not None:
             return literal, {}
-        refused: _ServedPath | None = None
-        all_methods = _MethodTable()
+        first: tuple[_ServedPath | None, dict[str, str]] = None, {}
         for pattern, served in self._templates.get(path.count("/"), ()):
             match = pattern.match(path)
             if match is None:
                 continue
+            found = served, decode_fields(match.groupdict())
             if not isinstance(served.app, _MethodTable) or served.app.serves(method):
-                return served, decode_fields(match.groupdict())
-            all_methods.add_all(served.app)
-            refused = refused or _ServedPath(served.path, all_methods)
-        return refused, {}
+                return found
+            first = first if first[0] is not None else found
+        return first
 
 
 class _MethodTable:
     """The endpoints of one path by method."""
 
     def __init__(self) -> None:
-        self.by_method: dict[str, ASGIApp] = {}
+        self._by_method: dict[str, ASGIApp] = {}
 
     def add(self, route: Route) -> None:
         for method in route.methods or ():
-            self.by_method[method] = route.app
-
-    def add_all(self, other: "_MethodTable") -> None:
-        self.by_method.update(other.by_method)
+            self._by_method[method] = route.app
 
     def serves(self, method: str | None) -> bool:
         """Return whether the path has an endpoint for a method."""
-        return method in self.by_method
+        return method in self._by_method
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self.by_method.get(scope["method"])
+        app = self._by_method.get(scope["method"])
         if app is None:
-            allowed = ", ".join(sorted(self.by_method))
+            allowed = ", ".join(sorted(self._by_method))
             raise HTTPException(405, headers={"Allow": allowed})
         await app(scope, receive, send)

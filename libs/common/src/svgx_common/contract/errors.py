@@ -245,6 +245,9 @@ class DeadlineExceeded(SvgxError):
 TEMPORARY_ERRORS = (Unavailable, DeadlineExceeded, Overloaded)
 """Errors after which the same request may succeed."""
 
+TemporaryError = Unavailable | DeadlineExceeded | Overloaded
+"""The type of the errors in `TEMPORARY_ERRORS`."""
+
 
 def _table(root: type[SvgxError]) -> dict[str, type[SvgxError]]:
     table = {root.code: root}

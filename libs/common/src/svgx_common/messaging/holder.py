@@ -10,9 +10,8 @@ from svgx_common.contract.collab import CANVAS_EDIT, OPEN, Edit, EditBatch, Save
 from svgx_common.contract.errors import (
     TEMPORARY_ERRORS,
     DeadlineExceeded,
-    Overloaded,
     SvgxError,
-    Unavailable,
+    TemporaryError,
 )
 from svgx_common.contract.operation import Channel
 from svgx_common.contract.state import CanvasRequest
@@ -33,9 +32,6 @@ OPEN_RETRY_SECONDS = 6.0
 
 A replica needs 2 s to replace a frozen replica.
 """
-
-TemporaryError = Unavailable | DeadlineExceeded | Overloaded
-"""The type of the errors in `TEMPORARY_ERRORS`."""
 
 
 class Holder:

@@ -20,6 +20,7 @@ from svgx_common.contract.errors import (
     Internal,
     Overloaded,
     SvgxError,
+    TemporaryError,
     Unavailable,
 )
 from svgx_common.contract.operation import Operation
@@ -43,8 +44,8 @@ FAILURE_THRESHOLD = 5
 PAUSE_SECONDS = 2.0
 """Time, in seconds, for which an open circuit refuses all requests. Then one request may test the service."""
 
-_FailureTypes = tuple[type[DeadlineExceeded | Unavailable | Overloaded], ...]
-_NeutralTypes = tuple[type[Internal | DeadlineExceeded | Unavailable | Overloaded], ...]
+_FailureTypes = tuple[type[TemporaryError], ...]
+_NeutralTypes = tuple[type[Internal | TemporaryError], ...]
 
 _FAILURES_BY_POOL: dict[Pool, _FailureTypes] = {
     Pool.HEAVY: (DeadlineExceeded, Unavailable),

@@ -20,10 +20,10 @@ from svgx_common.contract.collab import (
     Saved,
     replica_of,
 )
-from svgx_common.contract.errors import DeadlineExceeded, NotFound, SvgxError
+from svgx_common.contract.errors import DeadlineExceeded, NotFound, SvgxError, TemporaryError
 from svgx_common.contract.live.rejections import Rejection
 from svgx_common.messaging.bus import Bus
-from svgx_common.messaging.holder import Holder, TemporaryError
+from svgx_common.messaging.holder import Holder
 from svgx_common.messaging.spans import Batch
 from svgx_common.messaging.wire import decode, encode
 from svgx_common.timing.bounded_wait import wait_at_most

@@ -20,9 +20,8 @@ from svgx_common.contract.collab import (
     LinkState,
     LinkToReplica,
 )
-from svgx_common.contract.errors import Unavailable
+from svgx_common.contract.errors import TemporaryError, Unavailable
 from svgx_common.messaging.bus import Bus
-from svgx_common.messaging.holder import TemporaryError
 from svgx_common.messaging.link_codec import encode_to_replica
 from svgx_common.timing.alarm import EARLY_SECONDS, Alarm
 from svgx_yjs.record import record

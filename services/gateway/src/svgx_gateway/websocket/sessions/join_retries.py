@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from prometheus_client import Counter, Gauge
 
-from svgx_common.contract.errors import TEMPORARY_ERRORS, DeadlineExceeded, Overloaded, Unavailable
+from svgx_common.contract.errors import TEMPORARY_ERRORS, TemporaryError
 
 RETRY_SECONDS = 25.0
 """Time limit for all attempts at a request, in seconds. Beyond it, the connection is closed with `OVERLOADED`.
@@ -61,7 +61,7 @@ class JoinRetries:
         try:
             return await ask()
         except TEMPORARY_ERRORS as error:
-            failure: Unavailable | Overloaded | DeadlineExceeded = error
+            failure: TemporaryError = error
         pause = SHORTEST_PAUSE_SECONDS
         with WAITING.track_inprogress():
             try:
